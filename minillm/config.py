@@ -1,0 +1,82 @@
+"""What a model is made of: the fields that all families share, frozen and flat.
+
+Each family file adds one frozen `FamilyConfig` of its own for what only that family knows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+PositionScheme = Literal["rope", "alibi"]
+
+
+@dataclass(frozen=True)
+class FamilyConfig:
+    """Base of the per-family options (`families/llama.py`: `LlamaConfig`)."""
+
+
+@dataclass(frozen=True)
+class RopeScaling:
+    """How RoPE's frequencies are stretched for contexts longer than the pre-trained one.
+
+    `linear` divides every frequency by `factor`; `llama3` divides the long wavelengths only and
+    blends in between (Llama 3.1, `low_freq_factor`, `high_freq_factor`); `yarn` interpolates by
+    wavelength and scales cos and sin by `attention_factor` (Peng et al. 2023, arXiv 2309.00071).
+    """
+
+    kind: Literal["linear", "llama3", "yarn"]
+    factor: float
+    original_max_positions: int = 0
+    low_freq_factor: float = 1.0
+    high_freq_factor: float = 4.0
+    beta_fast: float = 32.0
+    beta_slow: float = 1.0
+    attention_factor: float = 1.0
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The shape of a decoder-only transformer.
+
+    `num_heads` query heads share `num_kv_heads` key/value heads; `rotary_dim` of each head's
+    `head_dim` channels are turned by RoPE; `max_positions` is the context length.
+    """
+
+    family: str
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    num_layers: int
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    max_positions: int
+    norm_eps: float
+    position_scheme: PositionScheme
+    tie_embeddings: bool
+    family_config: FamilyConfig
+    rope_theta: float = 10000.0
+    rotary_dim: int = 0
+    rope_scaling: RopeScaling | None = None
+    alibi_max_bias: float = 8.0
+
+    def __post_init__(self) -> None:
+        sizes = ("vocab_size", "hidden_size", "intermediate_size", "num_layers", "num_heads")
+        for name in (*sizes, "num_kv_heads", "head_dim", "max_positions"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
+        if self.num_heads % self.num_kv_heads:
+            raise ValueError(
+                f"{self.num_heads} query heads cannot share {self.num_kv_heads} key/value heads"
+            )
+        if self.position_scheme == "rope" and not (
+            0 < self.rotary_dim <= self.head_dim and self.rotary_dim % 2 == 0
+        ):
+            raise ValueError(
+                f"rotary_dim is {self.rotary_dim}, expected an even number up to {self.head_dim}"
+            )
+
+    def kv_bytes_per_token(self, bytes_per_number: int) -> int:
+        """Bytes of keys and values that one token keeps, over all layers."""
+        return 2 * self.num_layers * self.num_kv_heads * self.head_dim * bytes_per_number

@@ -1,0 +1,169 @@
+"""Where keys and values live: immutable segments, and the warm buffer they are brought into.
+
+A **position** is what the model sees; a **slot** is where memory is. Only `KVCache` knows slots.
+
+    segment A (origin 0)   segment B (origin 40)      fresh tokens
+    positions 0 1 2        positions 40 41            positions 3 42 43
+    slots     0 1 2                  3  4                       5  6  7
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from minillm.config import ModelConfig
+from minillm.rope import Rope
+
+
+@dataclass(frozen=True, eq=False)
+class KVSegment:
+    """Keys and values of a run of tokens, never changed after it is made.
+
+    `block` is (L, 2, K, n, D), keys at [:, 0] and values at [:, 1]; `offsets` (n,) are the
+    tokens' positions relative to `origin`, the position that the first one's keys are turned for.
+    """
+
+    block: Tensor
+    offsets: Tensor
+    origin: int
+
+    @property
+    def num_tokens(self) -> int:
+        return self.block.shape[3]
+
+    @property
+    def num_bytes(self) -> int:
+        return self.block.numel() * self.block.element_size()
+
+    def part(self, start: int, stop: int) -> KVSegment:
+        """Tokens [start, stop) of this segment, sharing its memory."""
+        if (start, stop) == (0, self.num_tokens):
+            return self
+        return KVSegment(self.block[:, :, :, start:stop], self.offsets[start:stop], self.origin)
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A segment standing at a place: its token j is at position `origin + segment.offsets[j]`."""
+
+    segment: KVSegment
+    origin: int
+
+
+class KVCache:
+    """The keys and values that one sequence sees, slot by slot, in one buffer (L, 2, K, cap, D).
+
+    Placed segments come first, then what forwards append. The buffer stays warm from request to
+    request (fresh memory costs ten times as much to write as memory that is already mapped), and
+    `bring` copies only what it does not already hold.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+        capacity: int = 0,
+    ) -> None:
+        self.rope = Rope(config, device) if config.position_scheme == "rope" else None
+        shape = (config.num_layers, 2, config.num_kv_heads, capacity, config.head_dim)
+        self._block = torch.empty(shape, dtype=dtype, device=device)
+        self._positions = torch.empty(capacity, dtype=torch.long, device=device)
+        self._placed: list[Placed] = []
+        self.num_slots = 0
+
+    @property
+    def capacity(self) -> int:
+        return self._block.shape[3]
+
+    @property
+    def positions(self) -> Tensor:
+        """Positions (S,) of the slots in use."""
+        return self._positions[: self.num_slots]
+
+    def keys(self, layer: int) -> Tensor:
+        """(K, S, D)"""
+        return self._block[layer, 0, :, : self.num_slots]
+
+    def values(self, layer: int) -> Tensor:
+        """(K, S, D)"""
+        return self._block[layer, 1, :, : self.num_slots]
+
+    def clear(self) -> None:
+        self._placed.clear()
+        self.num_slots = 0
+
+    def reserve(self, num_tokens: int) -> None:
+        """Make room for `num_tokens` more slots; what is held stays held."""
+        needed = self.num_slots + num_tokens
+        if needed <= self.capacity:
+            return
+        capacity = max(needed, self.capacity * 3 // 2)
+        old_block, old_positions = self._block, self._positions
+        self._block = old_block.new_empty((*old_block.shape[:3], capacity, old_block.shape[4]))
+        self._positions = old_positions.new_empty(capacity)
+        self._block[:, :, :, : self.num_slots].copy_(old_block[:, :, :, : self.num_slots])
+        self._positions[: self.num_slots].copy_(old_positions[: self.num_slots])
+
+    def bring(self, wanted: Sequence[Placed]) -> int:
+        """Hold exactly `wanted`, in this order, and nothing after it; the tokens copied.
+
+        The longest prefix of `wanted` that lies here already is kept.
+        """
+        kept = 0
+        for have, want in zip(self._placed, wanted, strict=False):
+            if have != want:
+                break
+            kept += 1
+        del self._placed[kept:]
+        self.num_slots = sum(placed.segment.num_tokens for placed in self._placed)
+        missing = wanted[kept:]
+        copied = sum(placed.segment.num_tokens for placed in missing)
+        self.reserve(copied)
+        for placed in missing:
+            self._copy(placed)
+        return copied
+
+    def _copy(self, placed: Placed) -> None:
+        """One copy per segment; keys turned for another origin are turned from the stored ones."""
+        segment = placed.segment
+        start, stop = self.num_slots, self.num_slots + segment.num_tokens
+        self._block[:, :, :, start:stop].copy_(segment.block)
+        distance = placed.origin - segment.origin
+        if self.rope is not None and distance:
+            self._block[:, 0, :, start:stop] = self.rope.turn(segment.block[:, 0], distance)
+        self._positions[start:stop] = segment.offsets + placed.origin
+        self._placed.append(placed)
+        self.num_slots = stop
+
+    def append(self, positions: Tensor) -> tuple[int, int]:
+        """Take slots for new tokens at `positions` (n,); the slots [start, stop) to `write`."""
+        self.reserve(len(positions))
+        start, stop = self.num_slots, self.num_slots + len(positions)
+        self._positions[start:stop] = positions
+        self.num_slots = stop
+        return start, stop
+
+    def write(self, layer: int, start: int, keys: Tensor, values: Tensor) -> None:
+        """Put `keys` and `values` (K, n, D) of one layer into the slots from `start` on."""
+        stop = start + keys.shape[1]
+        self._block[layer, 0, :, start:stop] = keys
+        self._block[layer, 1, :, start:stop] = values
+
+    def truncate(self, num_slots: int) -> None:
+        """Forget the slots from `num_slots` on, which must not cut a placed segment."""
+        placed = sum(p.segment.num_tokens for p in self._placed)
+        if not placed <= num_slots <= self.num_slots:
+            raise ValueError(f"cannot keep {num_slots} of {self.num_slots} slots, {placed} placed")
+        self.num_slots = num_slots
+
+    def segment(self, start: int, stop: int) -> KVSegment:
+        """A copy of the slots [start, stop) that outlives this buffer."""
+        positions = self._positions[start:stop]
+        origin = int(positions[0])
+        block = self._block[:, :, :, start:stop].clone(memory_format=torch.contiguous_format)
+        return KVSegment(block, positions - origin, origin)

@@ -1,0 +1,106 @@
+"""Rotary position embedding (Su et al. 2021, arXiv 2104.09864), half-split convention.
+
+Channel i of a head is paired with channel i + R/2 (R = rotary_dim), as in Hugging Face
+checkpoints; the pair is a point in the plane that is turned by the angle position · ω_i, with
+ω_i = theta^(-2i/R). Then q(p) · k(s) depends on p - s only. Layouts that pair neighbours
+(2i, 2i + 1) are permuted into this one at conversion.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from minillm.config import ModelConfig, RopeScaling
+
+
+def frequencies(config: ModelConfig) -> Tensor:
+    """ω, float64 of shape (R/2,): radians per position of each channel pair, after scaling."""
+    half = config.rotary_dim // 2
+    exponents = torch.arange(half, dtype=torch.float64) / half
+    plain = config.rope_theta**-exponents
+    return _scaled(plain, config) if config.rope_scaling else plain
+
+
+def _scaled(plain: Tensor, config: ModelConfig) -> Tensor:
+    scaling = config.rope_scaling
+    assert scaling is not None
+    if scaling.kind == "linear":
+        return plain / scaling.factor
+    if scaling.kind == "llama3":
+        return _llama3(plain, scaling)
+    return _yarn(plain, scaling, config)
+
+
+def _llama3(plain: Tensor, scaling: RopeScaling) -> Tensor:
+    """Wavelengths up to original/high stay, from original/low on are divided, between blended."""
+    turns = scaling.original_max_positions * plain / (2 * math.pi)
+    low, high = scaling.low_freq_factor, scaling.high_freq_factor
+    keep = ((turns - low) / (high - low)).clamp(0, 1)
+    return keep * plain + (1 - keep) * plain / scaling.factor
+
+
+def _yarn(plain: Tensor, scaling: RopeScaling, config: ModelConfig) -> Tensor:
+    """Channels that turn more than `beta_fast` times stay, fewer than `beta_slow` are divided."""
+
+    def channel(turns: float) -> float:
+        ratio = scaling.original_max_positions / (turns * 2 * math.pi)
+        return config.rotary_dim * math.log(ratio) / (2 * math.log(config.rope_theta))
+
+    low = max(math.floor(channel(scaling.beta_fast)), 0)
+    high = min(math.ceil(channel(scaling.beta_slow)), config.rotary_dim - 1)
+    ramp = (torch.arange(len(plain), dtype=torch.float64) - low) / max(high - low, 0.001)
+    divide = ramp.clamp(0, 1)
+    return (1 - divide) * plain + divide * plain / scaling.factor
+
+
+class Rope:
+    """Turns queries and keys; its tables are computed once per forward and handed to all layers.
+
+    >>> from minillm.families.llama import LlamaConfig
+    >>> config = ModelConfig("llama", 8, 4, 4, 1, 1, 1, 4, 16, 1e-5, "rope", True,
+    ...                      LlamaConfig(), rotary_dim=4)
+    >>> rope = Rope(config)
+    >>> x = torch.tensor([[[1.0, 0.0, 0.0, 0.0]]])                  # one token, one head, D = 4
+    >>> turned = apply_rope(x, *rope.tables(torch.tensor([1]), torch.float32))
+    >>> [round(v, 4) for v in turned.flatten().tolist()]            # (cos 1, 0, sin 1, 0)
+    [0.5403, 0.0, 0.8415, 0.0]
+    """
+
+    def __init__(self, config: ModelConfig, device: torch.device | str = "cpu") -> None:
+        self.omega = frequencies(config).to(device)
+        self.scale = config.rope_scaling.attention_factor if config.rope_scaling else 1.0
+
+    def tables(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """cos and sin for integer `positions` (T,), each (T, 1, R/2) in `dtype`.
+
+        Angles are taken in float64: in float32 position 100,000 would already be off by 0.004.
+        """
+        angles = positions.to(torch.float64)[:, None, None] * self.omega
+        return (angles.cos() * self.scale).to(dtype), (angles.sin() * self.scale).to(dtype)
+
+    def turn(self, keys: Tensor, distance: int) -> Tensor:
+        """`keys` (..., n, D), already turned for their positions, moved on by `distance`.
+
+        The rotation is additive: turning by p and then by d is turning by p + d. The scale of
+        cos and sin is in the stored keys already and is not applied again.
+        """
+        angles = distance * self.omega
+        wide = torch.promote_types(keys.dtype, torch.float32)
+        cos, sin = angles.cos().to(wide), angles.sin().to(wide)
+        return apply_rope(keys, cos, sin)
+
+
+def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turn the first R channels of `x` (..., D); `cos` and `sin` end in R/2 and broadcast.
+
+    Reduced precision is widened to the tables' dtype for the rotation and rounded once after it.
+    """
+    half = cos.shape[-1]
+    first, second = x[..., :half], x[..., half : 2 * half]
+    turned = torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
+    if 2 * half == x.shape[-1]:
+        return turned.to(x.dtype)
+    return torch.cat((turned.to(x.dtype), x[..., 2 * half :]), dim=-1)
