@@ -1,0 +1,129 @@
+"""The tokens that stand for something else than text, and their file, `roles.json`.
+
+    {"format": 1, "bos": null, "placeholder": 0, "stop": [0, 2],
+     "roles": {"user": {"open": [1, 4093, 198], "open_text": "<|im_start|>user\\n",
+                        "close": [2, 198], "close_text": "<|im_end|>\\n"}, …}}
+
+The ids were found once, at conversion. The texts beside them are for the reader; no template is
+ever rendered for a request.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+
+from minillm.errors import LoadError, shown
+
+ROLES_FILE = "roles.json"
+ROLES = ("system", "user", "assistant")
+MAX_FILE_BYTES = 1 << 20
+MAX_MARKER_TOKENS = 256
+
+
+@dataclass(frozen=True)
+class RoleMarkers:
+    """The token ids put before and after what a role says."""
+
+    open: tuple[int, ...]
+    close: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class SpecialTokens:
+    """What `Tokenizer` says of its special tokens; its attributes explain them."""
+
+    bos: int | None
+    placeholder: int
+    stop: frozenset[int]
+    roles: Mapping[str, RoleMarkers] = field(default_factory=lambda: MappingProxyType({}))
+
+    def all_ids(self) -> frozenset[int]:
+        markers = (id for role in self.roles.values() for id in (*role.open, *role.close))
+        bos = () if self.bos is None else (self.bos,)
+        return self.stop.union(markers, bos, (self.placeholder,))
+
+    def canonical(self) -> bytes:
+        """The same bytes for the same special tokens, for fingerprints."""
+        roles = {name: [list(r.open), list(r.close)] for name, r in self.roles.items()}
+        fields = [self.bos, self.placeholder, sorted(self.stop), roles]
+        return json.dumps(fields, sort_keys=True).encode()
+
+
+def save_special_tokens(special: SpecialTokens, texts: Mapping[int, str], folder: Path) -> None:
+    """Write `roles.json`; `texts` says how each id in a marker reads."""
+
+    def marker(name: str, ids: tuple[int, ...]) -> dict[str, object]:
+        return {name: list(ids), f"{name}_text": "".join(texts[id] for id in ids)}
+
+    roles = {
+        role: marker("open", markers.open) | marker("close", markers.close)
+        for role, markers in special.roles.items()
+    }
+    content = {
+        "format": 1,
+        "bos": special.bos,
+        "placeholder": special.placeholder,
+        "stop": sorted(special.stop),
+        "roles": roles,
+    }
+    text = json.dumps(content, indent=2, ensure_ascii=False)
+    (folder / ROLES_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def load_special_tokens(folder: Path) -> SpecialTokens:
+    """Read `roles.json`; raises `LoadError` on anything that its format does not have."""
+    path = folder / ROLES_FILE
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise LoadError(f"{path}: larger than {MAX_FILE_BYTES} bytes")
+        content = json.loads(path.read_bytes())
+        return _read(content)
+    except (OSError, ValueError, RecursionError) as error:
+        raise LoadError(f"{path}: {error}") from error
+
+
+def _read(content: object) -> SpecialTokens:
+    fields = _object(content, {"format", "bos", "placeholder", "stop", "roles"}, "the file")
+    if fields["format"] != 1:
+        raise ValueError(f"format {shown(fields['format'])}, expected 1")
+    roles = _object(fields["roles"], set(), "roles", optional=set(ROLES))
+    return SpecialTokens(
+        bos=None if fields["bos"] is None else _id(fields["bos"]),
+        placeholder=_id(fields["placeholder"]),
+        stop=frozenset(_ids(fields["stop"])),
+        roles=MappingProxyType({name: _markers(name, role) for name, role in roles.items()}),
+    )
+
+
+def _markers(name: str, content: object) -> RoleMarkers:
+    texts = {"open_text", "close_text"}
+    fields = _object(content, {"open", "close"}, f"role {name!r}", optional=texts)
+    return RoleMarkers(_ids(fields["open"]), _ids(fields["close"]))
+
+
+def _object(
+    content: object, required: Set[str], what: str, optional: Set[str] = frozenset()
+) -> dict[str, object]:
+    if not isinstance(content, dict):
+        raise ValueError(f"{what} is {shown(content)}, expected an object")
+    if missing := required - content.keys():
+        raise ValueError(f"{what} lacks {sorted(missing)[0]!r}")
+    if unknown := content.keys() - required - optional:
+        raise ValueError(f"{what} has the unknown key {shown(sorted(unknown)[0])}")
+    return content
+
+
+def _ids(content: object) -> tuple[int, ...]:
+    if not isinstance(content, list) or len(content) > MAX_MARKER_TOKENS:
+        raise ValueError(f"{shown(content)} is no list of at most {MAX_MARKER_TOKENS} token ids")
+    return tuple(_id(item) for item in content)
+
+
+def _id(content: object) -> int:
+    if isinstance(content, bool) or not isinstance(content, int) or content < 0:
+        raise ValueError(f"{shown(content)} is no token id")
+    return content
