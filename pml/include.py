@@ -1,0 +1,50 @@
+"""Reading the file that a module names by `src`, from below the schema's folder and nowhere else.
+
+Each folder on the way is opened relative to the one before it without following links, so that
+nothing can be exchanged between a check and its use.
+"""
+
+import os
+import stat
+from pathlib import Path
+
+_TO_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_TO_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a pipe would wait
+
+
+class IncludeError(ValueError):
+    """Why a file is not read; the caller knows the place in the document."""
+
+
+def read_included(root: Path, name: str, most_bytes: int) -> bytes:
+    """The bytes of the regular file `name`, a relative path with `/`, below `root`."""
+    parts = name.split("/")
+    if any(part in ("", ".", "..") or "\\" in part for part in parts):
+        raise IncludeError("expected a relative path below the schema's folder, without '..'")
+    try:
+        folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            for part in parts[:-1]:
+                inner = os.open(part, _TO_FOLDER, dir_fd=folder)
+                os.close(folder)
+                folder = inner
+            file = os.open(parts[-1], _TO_FILE, dir_fd=folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise IncludeError(_reason(error)) from None
+    with os.fdopen(file, "rb") as opened:
+        if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
+            raise IncludeError("it is no regular file")
+        data = opened.read(most_bytes + 1)
+    if len(data) > most_bytes:
+        raise IncludeError(f"it is larger than the {most_bytes:,} bytes that are left of the limit")
+    return data
+
+
+def _reason(error: OSError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "there is no such file below the schema's folder"
+    if isinstance(error, NotADirectoryError) or error.errno == 40:
+        return "links are not followed"
+    return f"it cannot be read: {error.strerror}"

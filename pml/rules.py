@@ -1,0 +1,91 @@
+"""The rules of a schema that concern more than one tag: unique names, scaffolds that can be met."""
+
+from pml.errors import Location, PMLSyntaxError, did_you_mean, listed, quoted
+from pml.nodes import (
+    ModulePath,
+    PromptModule,
+    PromptParameter,
+    PromptUnion,
+    Scaffold,
+    Schema,
+    children_of,
+    own_nodes,
+    unions_of,
+)
+
+
+def check_names(owner: Schema | PromptModule) -> None:
+    """Refuse a name that two modules, or two parameters, of one owner share."""
+    modules: dict[str, Location] = {}
+    parameters: dict[str, Location] = {}
+    for node in own_nodes(owner):
+        if isinstance(node, PromptParameter):
+            _claim("parameter", node.name, node.at, parameters, owner)
+        elif isinstance(node, PromptUnion):
+            for member in node.members:
+                _claim("module", member.name or "", member.at, modules, owner)
+        elif isinstance(node, PromptModule) and node.name is not None:
+            _claim("module", node.name, node.at, modules, owner)
+
+
+def _claim(
+    kind: str, name: str, at: Location, taken: dict[str, Location], owner: Schema | PromptModule
+) -> None:
+    if name in taken:
+        where = "the schema" if isinstance(owner, Schema) else f"module {quoted(str(owner.name))}"
+        first = f"line {taken[name].line} has one of this name already"
+        advice = f"names are unique in {where}, in its unions and role tags too"
+        raise PMLSyntaxError(f"a second {kind} {quoted(name)}; {first}; {advice}", at)
+    taken[name] = at
+
+
+def scaffold_paths(schema: Schema, scaffold: Scaffold) -> tuple[ModulePath, ...]:
+    """The modules that a scaffold names.
+
+    A word is the name of a module of the root, or names from the root on joined by `/`
+    (`travel/overseas/maldives`); a name that holds a `/` itself is taken whole where it fits.
+    Raises PMLSyntaxError if a module is missing, named twice, or kept out by another.
+    """
+    paths: list[ModulePath] = []
+    for word in scaffold.modules:
+        path = _resolved(schema, word)
+        if path is None:
+            known = children_of(schema)
+            found = f"the scaffold names {quoted(word)}"
+            expected = (
+                f"expected modules of the schema, inner ones as 'outer/inner': {listed(known)}"
+            )
+            raise PMLSyntaxError(f"{found}; {expected}{did_you_mean(word, known)}", scaffold.at)
+        if path in paths:
+            raise PMLSyntaxError(f"the scaffold names {quoted(word)} twice", scaffold.at)
+        paths.append(path)
+    _refuse_rivals(schema, scaffold, paths)
+    return tuple(paths)
+
+
+def _resolved(owner: Schema | PromptModule, word: str) -> ModulePath | None:
+    children = children_of(owner)
+    if word in children:
+        return (word,)
+    for index, character in enumerate(word):
+        if character == "/" and word[:index] in children:
+            rest = _resolved(children[word[:index]], word[index + 1 :])
+            if rest is not None:
+                return (word[:index], *rest)
+    return None
+
+
+def _refuse_rivals(schema: Schema, scaffold: Scaffold, paths: list[ModulePath]) -> None:
+    """Refuse a scaffold that no prompt can meet: two of its modules in one union."""
+    chosen: dict[int, ModulePath] = {}
+    for path in paths:
+        owner: Schema | PromptModule = schema
+        for depth, name in enumerate(path, 1):
+            for union in unions_of(owner):
+                if any(member.name == name for member in union.members):
+                    other = chosen.setdefault(id(union), path[:depth])
+                    if other != path[:depth]:
+                        both = f"'{'/'.join(other)}' and '{'/'.join(path[:depth])}'"
+                        message = f"the scaffold needs both {both}, of which a union admits one"
+                        raise PMLSyntaxError(message, scaffold.at)
+            owner = children_of(owner)[name]

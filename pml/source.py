@@ -1,0 +1,63 @@
+"""A document as bytes with a name: strict UTF-8, a size limit, and places by byte offset."""
+
+from dataclasses import dataclass, field
+
+from pml.errors import Location, PMLSyntaxError
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The bytes of a document, known to be UTF-8, without a byte order mark."""
+
+    data: bytes = field(repr=False)
+    file: str
+
+    def at(self, offset: int) -> Location:
+        """The place of the byte at `offset`."""
+        return advanced(Location(self.file, 1, 1), self.data[:offset])
+
+
+def read_source(text: str | bytes, file: str, most_bytes: int) -> Source:
+    """Check size and encoding before anything looks at the content.
+
+    Raises PMLSyntaxError, for an encoding error at the first byte that is not UTF-8.
+    """
+    start = Location(file, 1, 1)
+    if len(text) > most_bytes:
+        raise _too_large(start, most_bytes)
+    if isinstance(text, str):
+        try:
+            data = text.encode()
+        except UnicodeEncodeError as error:
+            at = advanced(start, text[: error.start].encode())
+            code = f"U+{ord(text[error.start]):04X}"
+            raise PMLSyntaxError(f"{code} is half a character and cannot stand alone", at) from None
+        if len(data) > most_bytes:
+            raise _too_large(start, most_bytes)
+    else:
+        data = text
+    source = Source(data.removeprefix(_BYTE_ORDER_MARK), file)
+    try:
+        source.data.decode()
+    except UnicodeDecodeError as error:
+        found = f"byte 0x{source.data[error.start]:02x} is not UTF-8"
+        advice = "expected a document in UTF-8; save it in that encoding"
+        raise PMLSyntaxError(f"{found}; {advice}", source.at(error.start)) from None
+    return source
+
+
+def advanced(start: Location, passed: bytes) -> Location:
+    """The place after `passed`, which begins at `start`; lines end in LF, CR LF or CR as in XML."""
+    if b"\r" in passed:
+        passed = passed.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    newlines = passed.count(b"\n")
+    if not newlines:
+        return Location(start.file, start.line, start.column + len(passed.decode()))
+    rest = passed[passed.rindex(b"\n") + 1 :]
+    return Location(start.file, start.line + newlines, len(rest.decode()) + 1)
+
+
+def _too_large(start: Location, most_bytes: int) -> PMLSyntaxError:
+    return PMLSyntaxError(f"the document is larger than the limit of {most_bytes:,} bytes", start)
