@@ -62,9 +62,7 @@ class Sight:
         self.scratch = torch.empty(min(n, step) * group * keys, dtype=dtype, device=mask.device)
 
 
-def attend(
-    q: Tensor, k: Tensor, v: Tensor, sight: Sight, bias: Tensor | None = None
-) -> Tensor:
+def attend(q: Tensor, k: Tensor, v: Tensor, sight: Sight, bias: Tensor | None = None) -> Tensor:
     """The output of `attend_explicit`, (n, H, D), without its weights.
 
     The G query heads of a key/value head are folded into the rows of one matrix product, whose

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from minillm.config import ModelConfig
-from minillm.rope import Rope
+from minillm.rope import rope_for
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +69,9 @@ class KVCache:
         device: torch.device | str = "cpu",
         capacity: int = 0,
     ) -> None:
-        self.rope = Rope(config, device) if config.position_scheme == "rope" else None
+        self.rope = (
+            rope_for(config, torch.device(device)) if config.position_scheme == "rope" else None
+        )
         shape = (config.num_layers, 2, config.num_kv_heads, capacity, config.head_dim)
         self._block = torch.empty(shape, dtype=dtype, device=device)
         self._positions = torch.empty(capacity, dtype=torch.long, device=device)
@@ -97,6 +99,7 @@ class KVCache:
         self._placed.clear()
         self.num_slots = 0
 
+    @torch.inference_mode()
     def reserve(self, num_tokens: int) -> None:
         """Make room for `num_tokens` more slots; what is held stays held."""
         needed = self.num_slots + num_tokens
@@ -109,6 +112,7 @@ class KVCache:
         self._block[:, :, :, : self.num_slots].copy_(old_block[:, :, :, : self.num_slots])
         self._positions[: self.num_slots].copy_(old_positions[: self.num_slots])
 
+    @torch.inference_mode()
     def bring(self, wanted: Sequence[Placed]) -> int:
         """Hold exactly `wanted`, in this order, and nothing after it; the tokens copied.
 
@@ -140,6 +144,7 @@ class KVCache:
         self._placed.append(placed)
         self.num_slots = stop
 
+    @torch.inference_mode()
     def append(self, positions: Tensor) -> tuple[int, int]:
         """Take slots for new tokens at `positions` (n,); the slots [start, stop) to `write`."""
         self.reserve(len(positions))

@@ -20,7 +20,7 @@ from minillm.config import ModelConfig
 from minillm.families import FAMILIES
 from minillm.families.base import Facts, RunFacts
 from minillm.kv import KVCache
-from minillm.rope import Rope
+from minillm.rope import rope_for
 from minillm.visibility import by_matrix, by_position
 
 
@@ -39,10 +39,14 @@ class Run:
 
 @dataclass(frozen=True)
 class ForwardPlan:
-    """The runs of one forward in the order of their tokens, and the tokens whose logits to give."""
+    """The runs of one forward in the order of their tokens, and the tokens whose logits to give.
+
+    `explicit` takes the readable attention instead of the fast one.
+    """
 
     runs: Sequence[Run]
     logits_of: Sequence[int]
+    explicit: bool = False
 
 
 class Transformer(nn.Module):
@@ -97,7 +101,7 @@ class Transformer(nn.Module):
                 if run.mask is None
                 else by_matrix(run.mask)
             )
-            sight = Sight(seen, group, self.dtype)
+            sight = seen if plan.explicit else Sight(seen, group, self.dtype)
             runs.append(RunFacts(start, stop, run.cache, slot, sight, self._bias(run.cache)))
             start = stop
         if start != len(positions):
@@ -105,7 +109,7 @@ class Transformer(nn.Module):
         rotation = None
         if config.position_scheme == "rope":
             wide = torch.promote_types(self.dtype, torch.float32)
-            rotation = Rope(config, self.device).tables(positions, wide)
+            rotation = rope_for(config, self.device).tables(positions, wide)
         return Facts(rotation, tuple(runs))
 
     def _bias(self, cache: KVCache) -> Tensor | None:

@@ -9,6 +9,7 @@ checkpoints; the pair is a point in the plane that is turned by the angle positi
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -91,6 +92,12 @@ class Rope:
         wide = torch.promote_types(keys.dtype, torch.float32)
         cos, sin = angles.cos().to(wide), angles.sin().to(wide)
         return apply_rope(keys, cos, sin)
+
+
+@cache
+def rope_for(config: ModelConfig, device: torch.device) -> Rope:
+    """The one `Rope` of a configuration on a device."""
+    return Rope(config, device)
 
 
 def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from minillm.attention import Sight, attend
+from minillm.attention import Sight, attend, attend_explicit
 from minillm.config import ModelConfig
 from minillm.kv import KVCache
 from minillm.rope import apply_rope
+from minillm.visibility import Visibility
 
 
 @dataclass(frozen=True)
@@ -24,13 +25,16 @@ class Weight:
 @dataclass(frozen=True)
 class RunFacts:
     """What all layers need to know of one run: its tokens [start, stop), where its own keys and
-    values go (`slot` on), whom its queries see, and the ALiBi row of the keys it looks at."""
+    values go (`slot` on), whom its queries see, and the ALiBi row of the keys it looks at.
+
+    A `Sight` is attended to by the fast attention, a `Visibility` by the readable one.
+    """
 
     start: int
     stop: int
     cache: KVCache
     slot: int
-    sight: Sight
+    sight: Sight | Visibility
     bias: Tensor | None
 
 
@@ -72,6 +76,9 @@ class SelfAttention(nn.Module):
             tokens = slice(run.start, run.stop)
             run.cache.write(layer, run.slot, k[tokens].transpose(0, 1), v[tokens].transpose(0, 1))
             keys, values = run.cache.keys(layer), run.cache.values(layer)
-            out[tokens] = attend(q[tokens], keys, values, run.sight, run.bias)
+            if isinstance(run.sight, Sight):
+                out[tokens] = attend(q[tokens], keys, values, run.sight, run.bias)
+            else:
+                out[tokens] = attend_explicit(q[tokens], keys, values, run.sight, run.bias)[0]
         projected: Tensor = self.output(out.view(T, H * D))
         return projected

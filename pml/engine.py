@@ -1,0 +1,309 @@
+"""PromptCache: schemas in, answers out; what a prompt has in common with others is computed once."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import Tensor
+
+from minillm.checkpoint import LoadedModel
+from minillm.generate import FinishReason, decode, prefill
+from minillm.kv import KVSegment
+from minillm.sampling import Sampling
+from pml.assembly import fresh_tokens, placed_segments
+from pml.context import ATTENTIONS, Attention, Node, nodes_of
+from pml.encoder import encode
+from pml.errors import PMLPromptError, did_you_mean, listed
+from pml.layout import Layout, lay_out
+from pml.plan import PromptPlan, resolve
+from pml.prompt import Prompt, parse_prompt
+from pml.reference import full_prefill
+from pml.schema import Schema, parse_schema
+from pml.store import MemoryStore, SegmentKey, segment_key
+
+log = logging.getLogger("pml")
+
+Progress = Callable[[str, int], None]
+"""Told the path of a span and how many of its tokens were just encoded."""
+
+
+class NotBuiltYet(ValueError):
+    """An option of the specification that this version does not have."""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Tokens of one answer: of the prompt, how many were reused and how many computed;
+    `encoded_tokens` had to be encoded first because no state was stored."""
+
+    cached_tokens: int
+    fresh_tokens: int
+    encoded_tokens: int = 0
+    completion_tokens: int = 0
+
+    @property
+    def prompt_tokens(self) -> int:
+        return self.cached_tokens + self.fresh_tokens
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Seconds: `ttft` from the prompt's text to the first token's id, with `encode` in it (what
+    was not stored had to be encoded), and `decode` from there to the end."""
+
+    ttft: float
+    encode: float
+    decode: float = 0.0
+
+
+@dataclass(frozen=True)
+class Prefilled:
+    """A prompt brought to the point where the next token is drawn: its last token's logits."""
+
+    plan: PromptPlan
+    logits: Tensor
+    usage: Usage
+    encode_seconds: float
+    copied_tokens: int
+
+
+@dataclass(frozen=True)
+class Delta:
+    """A piece of an answer; the last one has no token and a `finish_reason`."""
+
+    text: str
+    token: int | None = None
+    finish_reason: FinishReason | None = None
+
+
+@dataclass(frozen=True)
+class Completion:
+    """A whole answer, what it took, and the plan that says where every token stood."""
+
+    text: str
+    tokens: tuple[int, ...]
+    finish_reason: FinishReason
+    usage: Usage
+    timings: Timings
+    plan: PromptPlan
+
+
+@dataclass(frozen=True)
+class _Known:
+    """A schema as the engine keeps it: laid out, with the node of each span."""
+
+    layout: Layout
+    attention: Attention
+    nodes: tuple[Node, ...]
+
+
+class PromptCache:
+    """Answers prompts over schemas, reusing the stored states of the modules they import.
+
+    `attention` and `layout` override what a schema says; `fresh_anonymous` is the length up to
+    which anonymous text behind an imported module is computed afresh. Not safe for use by several
+    threads at a time.
+    """
+
+    def __init__(
+        self,
+        model: LoadedModel,
+        *,
+        attention: str | None = None,
+        layout: str | None = None,
+        fresh_anonymous: int = 16,
+        store: MemoryStore | None = None,
+    ) -> None:
+        self.model = model
+        self.store = MemoryStore() if store is None else store
+        self.schemas: dict[str, _Known] = {}
+        self._attention, self._layout = attention, layout
+        self._fresh_anonymous = fresh_anonymous
+        self._buffer = model.transformer.new_cache()
+        self._scratch = model.transformer.new_cache()
+
+    def add_schema(self, source: str | Path) -> Schema:
+        """Take a schema: a path, or PML text (which starts with `<`). Nothing is encoded yet.
+
+        Raises `PMLError` for what is wrong with it, `NotBuiltYet` for options this version lacks.
+        """
+        text = str(source)
+        if text.lstrip().startswith("<"):
+            schema = parse_schema(text)
+        else:
+            path = Path(source).expanduser()
+            schema = parse_schema(path.read_bytes(), str(source), src_root=path.parent)
+        layout = lay_out(schema, self.model.tokenizer)
+        attention = check_options(schema, self._attention, self._layout)
+        self.schemas[schema.name] = _Known(layout, attention, nodes_of(layout, attention))
+        return schema
+
+    def layout_of(self, name: str) -> Layout:
+        return self.schemas[name].layout
+
+    def plan(self, prompt: str | bytes | Prompt, file: str = "<prompt>") -> PromptPlan:
+        """The prompt resolved: every token, its position, and what it sees.
+
+        Raises `PMLError` for what is wrong with it, or if it outgrows the model's context.
+        """
+        if not isinstance(prompt, Prompt):
+            prompt = parse_prompt(prompt, file)
+        known = self.schemas.get(prompt.schema)
+        if known is None:
+            message = f"no schema {prompt.schema!r}; expected {listed(self.schemas)}"
+            raise PMLPromptError(message + did_you_mean(prompt.schema, self.schemas), prompt.at)
+        plan = resolve(
+            prompt,
+            known.layout,
+            known.nodes,
+            known.attention,
+            self.model.tokenizer,
+            self._fresh_anonymous,
+        )
+        context = self.model.config.max_positions
+        if plan.next_position > context:
+            raise PMLPromptError(
+                f"the prompt reaches position {plan.next_position - 1}, the model's context ends "
+                f"at {context - 1}; import less, or move large modules into a union",
+                prompt.at,
+            )
+        return plan
+
+    def key_of(self, node: Node) -> SegmentKey:
+        dtype = str(self.model.transformer.dtype).removeprefix("torch.")
+        return segment_key(self.model.fingerprint, dtype, node)
+
+    def missing(self, plan: PromptPlan) -> list[Node]:
+        """The nodes of `plan` whose states are not stored."""
+        return [node for node in plan.nodes if self.key_of(node) not in self.store]
+
+    def encode_schema(self, name: str, progress: Progress | None = None) -> int:
+        """Encode every state of a schema that is not stored yet; the tokens encoded."""
+        return self._ensure(self.schemas[name].nodes, progress)[1]
+
+    def _ensure(
+        self, nodes: tuple[Node, ...], progress: Progress | None = None
+    ) -> tuple[dict[Node, KVSegment], int]:
+        """The segments of `nodes`, in which each comes after its context; the tokens encoded."""
+        segments: dict[Node, KVSegment] = {}
+        encoded = 0
+        for node in nodes:
+            key = self.key_of(node)
+            segment = self.store.get(key)
+            if segment is None:
+                context = [segments[seen] for seen in node.context]
+                tell = (lambda n, path=node.path: progress(path, n)) if progress else None
+                segment = encode(self.model.transformer, node, context, self._scratch, tell)
+                self.store.put(key, segment)
+                encoded += len(node.tokens)
+                log.debug("encoded %s: %d tokens at %d", node.path, len(node.tokens), node.start)
+            segments[node] = segment
+        return segments, encoded
+
+    def prefill(
+        self, prompt: str | bytes | Prompt | PromptPlan, *, progress: Progress | None = None
+    ) -> Prefilled:
+        """Bring the prompt's modules together and compute its fresh tokens."""
+        plan = prompt if isinstance(prompt, PromptPlan) else self.plan(prompt)
+        started = time.perf_counter()
+        segments, encoded = self._ensure(plan.nodes, progress)
+        seconds = time.perf_counter() - started if encoded else 0.0
+        copied = self._buffer.bring(placed_segments(plan, segments))
+        logits = prefill(self.model.transformer, self._buffer, *fresh_tokens(plan))
+        usage = Usage(plan.num_cached, plan.num_fresh, encoded)
+        return Prefilled(plan, logits, usage, seconds, copied)
+
+    def forget_buffer(self) -> None:
+        """Empty the warm buffer: the next prompt copies all of its modules anew."""
+        self._buffer.clear()
+
+    def stream(
+        self,
+        prompt: str | bytes | Prompt,
+        *,
+        max_tokens: int = 128,
+        sampling: Sampling | None = None,
+    ) -> Iterator[Delta]:
+        """The answer piece by piece; the pieces' texts together are the whole text.
+
+        The answer lives in the buffer while it is decoded: finish or drop one stream before the
+        next one starts.
+        """
+        _check_max_tokens(max_tokens)
+        return self._decode(self.prefill(prompt), max_tokens, sampling)
+
+    def generate(
+        self,
+        prompt: str | bytes | Prompt,
+        *,
+        max_tokens: int = 128,
+        sampling: Sampling | None = None,
+    ) -> Completion:
+        """The whole answer."""
+        _check_max_tokens(max_tokens)
+        started = time.perf_counter()
+        prefilled = self.prefill(prompt)
+        first = finished = 0.0
+        deltas = []
+        for delta in self._decode(prefilled, max_tokens, sampling):
+            finished = time.perf_counter()
+            first = first or finished
+            deltas.append(delta)
+        tokens = tuple(delta.token for delta in deltas if delta.token is not None)
+        reason = deltas[-1].finish_reason
+        assert reason is not None
+        return Completion(
+            "".join(delta.text for delta in deltas),
+            tokens,
+            reason,
+            replace(prefilled.usage, completion_tokens=len(tokens)),
+            Timings(first - started, prefilled.encode_seconds, finished - first),
+            prefilled.plan,
+        )
+
+    def _decode(
+        self, prefilled: Prefilled, max_tokens: int, sampling: Sampling | None
+    ) -> Iterator[Delta]:
+        text = self.model.tokenizer.stream()
+        for step in decode(
+            self.model.transformer,
+            self._buffer,
+            prefilled.logits,
+            prefilled.plan.next_position,
+            max_tokens=max_tokens,
+            sampling=sampling or Sampling(),
+            stop_ids=self.model.tokenizer.stop_ids,
+        ):
+            if step.token is None:
+                yield Delta(text.finish(), None, step.finish_reason)
+            else:
+                yield Delta(text.add(step.token), step.token)
+
+    def full_prefill(self, prompt: str | bytes | Prompt) -> Tensor:
+        """Logits (V,) of the prompt's last token, computed as if nothing had been stored."""
+        return full_prefill(self.model.transformer, self.plan(prompt))
+
+
+def check_options(schema: Schema, attention: str | None, layout: str | None) -> Attention:
+    """The attention to use, options first, then what the schema says, then `guaranteed`.
+
+    Raises `NotBuiltYet` for a layout or an attention that this version does not have.
+    """
+    chosen_layout = layout or schema.layout or "fixed"
+    if chosen_layout != "fixed":
+        raise NotBuiltYet(f'layout "{chosen_layout}" is not built yet; this version has "fixed"')
+    chosen = attention or schema.attention or "guaranteed"
+    for known in ATTENTIONS:
+        if chosen == known:
+            return known
+    names = " and ".join(f'"{name}"' for name in ATTENTIONS)
+    raise NotBuiltYet(f'attention "{chosen}" is not built yet; this version has {names}')
+
+
+def _check_max_tokens(max_tokens: int) -> None:
+    if max_tokens < 1:
+        raise ValueError(f"max_tokens is {max_tokens}, expected at least 1")

@@ -1,0 +1,228 @@
+"""Where everything of a schema stands: its text as tokens at positions (layout `fixed`).
+
+    schema    ├ text ┤├──── union ────┤├ text ┤
+                      ├ member a ┤            a union's members share its start,
+                      ├─── member b ──┤       and it is as long as the longest
+
+Children take consecutive positions, a parameter takes its length, a nested module lies inside its
+parent. What a prompt leaves out stays a gap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from minillm.tokenizer import RoleMarkers, Tokenizer
+from pml.errors import Location, PMLError
+from pml.schema import (
+    ModulePath,
+    PromptModule,
+    PromptParameter,
+    PromptRole,
+    PromptText,
+    PromptUnion,
+    Schema,
+)
+
+
+@dataclass(frozen=True)
+class Span:
+    """A maximal run of one owner's tokens, or the placeholders of one parameter.
+
+    `owner` is the module it belongs to, () for the schema's root, whose text is anonymous. The
+    tokens stand at consecutive positions from `start`. `cached` is False under `cache="false"`.
+    """
+
+    index: int
+    owner: ModulePath
+    start: int
+    tokens: tuple[int, ...]
+    parameter: str | None = None
+    cached: bool = True
+
+    @property
+    def stop(self) -> int:
+        return self.start + len(self.tokens)
+
+
+@dataclass(frozen=True)
+class Slot:
+    """The positions [start, start + length) that a parameter's argument may take."""
+
+    owner: ModulePath
+    parameter: PromptParameter
+    start: int
+    span_index: int
+
+
+@dataclass(frozen=True)
+class Region:
+    """What a stretch of positions is for: a line of the position ruler (`pml map`)."""
+
+    kind: Literal["text", "module", "union", "parameter"]
+    path: ModulePath
+    name: str
+    depth: int
+    start: int
+    length: int
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A schema laid out: `spans` and `slots` in the order they are declared in."""
+
+    schema: Schema
+    spans: tuple[Span, ...]
+    slots: tuple[Slot, ...]
+    regions: tuple[Region, ...]
+    length: int
+    has_bos: bool
+
+    def region(self, path: ModulePath) -> Region:
+        """The region of the module at `path`."""
+        return next(r for r in self.regions if r.kind == "module" and r.path == path)
+
+
+def name_of(owner: ModulePath, parameter: str | None = None) -> str:
+    """How a place in a schema is written: `/`, `/travel/overseas`, `/travel:duration`."""
+    return "/" + "/".join(owner) + (f":{parameter}" if parameter else "")
+
+
+def lay_out(schema: Schema, tokenizer: Tokenizer) -> Layout:
+    """Tokenise every text of `schema` alone and give each token its position.
+
+    Raises `PMLError` for a role tag when the tokenizer has no markers for that role.
+    """
+    return _Builder(tokenizer).build(schema)
+
+
+class _Builder:
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.tokenizer = tokenizer
+        self.spans: list[Span] = []
+        self.slots: list[Slot] = []
+        self.regions: list[Region] = []
+        self.position = 0
+        self.run: list[int] = []
+
+    def build(self, schema: Schema) -> Layout:
+        bos = self.tokenizer.bos_id
+        if bos is not None:
+            self.run = [bos]
+            self.close_run((), cached=True, depth=0)
+        self.children(schema.children, (), cached=True, depth=0)
+        self.close_run((), cached=True, depth=0)
+        return Layout(
+            schema,
+            tuple(self.spans),
+            tuple(self.slots),
+            tuple(self.regions),
+            max((r.start + r.length for r in self.regions), default=0),
+            has_bos=bos is not None,
+        )
+
+    def children(
+        self, children: Sequence[object], owner: ModulePath, *, cached: bool, depth: int
+    ) -> None:
+        for child in children:
+            if isinstance(child, PromptText):
+                self.run += self.tokenizer.encode(child.text)
+            elif isinstance(child, PromptRole):
+                markers = role_markers(self.tokenizer, child.role, child.at)
+                self.run += markers.open
+                self.children(child.children, owner, cached=cached, depth=depth)
+                self.run += markers.close
+            elif isinstance(child, PromptModule) and child.name is None:
+                self.anonymous(child, owner, cached=cached, depth=depth)
+            else:
+                self.close_run(owner, cached=cached, depth=depth)
+                if isinstance(child, PromptParameter):
+                    self.parameter(child, owner, cached=cached, depth=depth)
+                elif isinstance(child, PromptModule):
+                    self.module(child, owner, cached=cached, depth=depth)
+                elif isinstance(child, PromptUnion):
+                    self.union(child, owner, cached=cached, depth=depth)
+
+    def anonymous(
+        self, module: PromptModule, owner: ModulePath, *, cached: bool, depth: int
+    ) -> None:
+        """Its text is its parent's; only `cache="false"` sets it apart."""
+        apart = cached and not module.cache
+        if apart:
+            self.close_run(owner, cached=True, depth=depth)
+        self.children(module.children, owner, cached=cached and module.cache, depth=depth)
+        if apart:
+            self.close_run(owner, cached=False, depth=depth)
+
+    def module(self, module: PromptModule, owner: ModulePath, *, cached: bool, depth: int) -> None:
+        assert module.name is not None
+        path, start, first = (*owner, module.name), self.position, len(self.spans)
+        place = len(self.regions)
+        cached = cached and module.cache
+        self.children(module.children, path, cached=cached, depth=depth + 1)
+        self.close_run(path, cached=cached, depth=depth + 1)
+        tokens = sum(len(span.tokens) for span in self.spans[first:] if span.parameter is None)
+        length = self.position - start
+        region = Region("module", path, module.name, depth, start, length, tokens)
+        self.regions.insert(place, region)
+
+    def union(self, union: PromptUnion, owner: ModulePath, *, cached: bool, depth: int) -> None:
+        start = stop = self.position
+        place = len(self.regions)
+        for member in union.members:
+            self.position = start
+            self.module(member, owner, cached=cached, depth=depth + 1)
+            stop = max(stop, self.position)
+        self.position = stop
+        name = " | ".join(str(member.name) for member in union.members)
+        region = Region("union", owner, name, depth, start, stop - start, 0)
+        self.regions.insert(place, region)
+
+    def parameter(
+        self, parameter: PromptParameter, owner: ModulePath, *, cached: bool, depth: int
+    ) -> None:
+        self.slots.append(Slot(owner, parameter, self.position, len(self.spans)))
+        self.run = [self.tokenizer.placeholder_id] * parameter.length
+        self.close_run(owner, cached=cached, depth=depth, parameter=parameter.name)
+
+    def close_run(
+        self, owner: ModulePath, *, cached: bool, depth: int, parameter: str | None = None
+    ) -> None:
+        """End the run of tokens of `owner`, if there is any: it becomes a span."""
+        if not self.run:
+            return
+        length = len(self.run)
+        span = Span(len(self.spans), owner, self.position, tuple(self.run), parameter, cached)
+        self.spans.append(span)
+        kind: Literal["text", "parameter"] = "parameter" if parameter else "text"
+        region = Region(kind, owner, parameter or "text", depth, span.start, length, length)
+        self.regions.append(region)
+        self.position += length
+        self.run = []
+
+
+def role_markers(tokenizer: Tokenizer, role: str, at: Location) -> RoleMarkers:
+    """The tokens around a turn of `role`; `PMLError` if the model knows no such role."""
+    markers = tokenizer.roles.get(role)
+    if markers is None:
+        known = ", ".join(tokenizer.roles) or "none"
+        raise PMLError(
+            f"found <{role}>, but this model's chat markers are for: {known}; "
+            "leave the tag out or use a chat model",
+            at,
+        )
+    return markers
+
+
+def gaps(layout: Layout) -> Iterator[tuple[int, int]]:
+    """Positions [start, stop) within the layout that no token of the whole schema takes."""
+    stop = 0
+    for span in sorted(layout.spans, key=lambda span: span.start):
+        if span.start > stop:
+            yield stop, span.start
+        stop = max(stop, span.stop)
+    if stop < layout.length:
+        yield stop, layout.length

@@ -1,0 +1,56 @@
+"""Where encoded states are kept: key and origin to KV segment.
+
+A state is stored once for each origin that it was encoded at, and a look-up asks for both: what
+an answer's last bits are must never depend on which prompts came before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+
+from minillm.kv import KVSegment
+from pml.context import Node
+
+
+@dataclass(frozen=True)
+class SegmentKey:
+    """The identity of a stored segment: a content hash, and the origin its keys are turned for."""
+
+    digest: str
+    origin: int
+
+
+def segment_key(model_fingerprint: str, dtype: str, node: Node) -> SegmentKey:
+    """sha256 over the format, the model and its tokenizer, the dtype, and the state's own key."""
+    digest = hashlib.sha256(b"segment 1")
+    for value in (model_fingerprint, dtype, node.key):
+        data = value.encode()
+        digest.update(len(data).to_bytes(8, "little") + data)
+    return SegmentKey(digest.hexdigest(), node.start)
+
+
+@dataclass
+class MemoryStore:
+    """Segments in a dictionary. `hits` and `misses` count what `get` was asked for."""
+
+    segments: dict[SegmentKey, KVSegment] = field(default_factory=dict)
+    hits: int = 0
+    misses: int = 0
+
+    def __contains__(self, key: SegmentKey) -> bool:
+        return key in self.segments
+
+    def get(self, key: SegmentKey) -> KVSegment | None:
+        """The segment, or None, counted."""
+        segment = self.segments.get(key)
+        self.hits += segment is not None
+        self.misses += segment is None
+        return segment
+
+    def put(self, key: SegmentKey, segment: KVSegment) -> None:
+        self.segments[key] = segment
+
+    @property
+    def num_bytes(self) -> int:
+        return sum(segment.num_bytes for segment in self.segments.values())
