@@ -19,8 +19,8 @@ def slopes(num_heads: int, max_bias: float = 8.0) -> Tensor:
     [0.25, 0.0625, 0.015625, 0.00390625]
     """
     n = 2 ** math.ceil(math.log2(num_heads))
-    powers = torch.arange(1, n + 1, dtype=torch.float64) * (max_bias / n)
-    values = 2.0**-powers
+    exponents = torch.arange(1, n + 1, dtype=torch.float64) * (-max_bias / n)
+    values = torch.exp2(exponents)
     if n != num_heads:
         values = torch.cat((values[1::2], values[0::2]))
     return values[:num_heads]

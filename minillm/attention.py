@@ -27,7 +27,7 @@ def attend_explicit(
 
     q (n, H, D), k and v (K, S, D), `bias` (H, S) or None; returns (n, H, D) and (H, n, S).
     """
-    n, H, D = q.shape
+    _, H, D = q.shape
     group = H // k.shape[0]
     k, v = k.repeat_interleave(group, dim=0), v.repeat_interleave(group, dim=0)  # (H, S, D)
     scores = q.transpose(0, 1) @ k.transpose(1, 2) / math.sqrt(D)  # (H, n, S)

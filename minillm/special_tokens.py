@@ -11,16 +11,16 @@ ever rendered for a request.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
 from minillm.errors import LoadError, shown
+from minillm.json_file import fields, read_json
 
 ROLES_FILE = "roles.json"
 ROLES = ("system", "user", "assistant")
-MAX_FILE_BYTES = 1 << 20
 MAX_MARKER_TOKENS = 256
 
 
@@ -30,6 +30,14 @@ class RoleMarkers:
 
     open: tuple[int, ...]
     close: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class MarkerTexts:
+    """How a role's markers read, special tokens spelled out."""
+
+    open: str
+    close: str
 
 
 @dataclass(frozen=True)
@@ -49,18 +57,21 @@ class SpecialTokens:
     def canonical(self) -> bytes:
         """The same bytes for the same special tokens, for fingerprints."""
         roles = {name: [list(r.open), list(r.close)] for name, r in self.roles.items()}
-        fields = [self.bos, self.placeholder, sorted(self.stop), roles]
-        return json.dumps(fields, sort_keys=True).encode()
+        content = [self.bos, self.placeholder, sorted(self.stop), roles]
+        return json.dumps(content, sort_keys=True).encode()
 
 
-def save_special_tokens(special: SpecialTokens, texts: Mapping[int, str], folder: Path) -> None:
-    """Write `roles.json`; `texts` says how each id in a marker reads."""
-
-    def marker(name: str, ids: tuple[int, ...]) -> dict[str, object]:
-        return {name: list(ids), f"{name}_text": "".join(texts[id] for id in ids)}
-
+def save_special_tokens(
+    special: SpecialTokens, texts: Mapping[str, MarkerTexts], folder: Path
+) -> None:
+    """Write `roles.json`; `texts` says for each role how its markers read."""
     roles = {
-        role: marker("open", markers.open) | marker("close", markers.close)
+        role: {
+            "open": list(markers.open),
+            "open_text": texts[role].open,
+            "close": list(markers.close),
+            "close_text": texts[role].close,
+        }
         for role, markers in special.roles.items()
     }
     content = {
@@ -78,43 +89,28 @@ def load_special_tokens(folder: Path) -> SpecialTokens:
     """Read `roles.json`; raises `LoadError` on anything that its format does not have."""
     path = folder / ROLES_FILE
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise LoadError(f"{path}: larger than {MAX_FILE_BYTES} bytes")
-        content = json.loads(path.read_bytes())
-        return _read(content)
-    except (OSError, ValueError, RecursionError) as error:
+        return _read(read_json(path))
+    except ValueError as error:
         raise LoadError(f"{path}: {error}") from error
 
 
 def _read(content: object) -> SpecialTokens:
-    fields = _object(content, {"format", "bos", "placeholder", "stop", "roles"}, "the file")
-    if fields["format"] != 1:
-        raise ValueError(f"format {shown(fields['format'])}, expected 1")
-    roles = _object(fields["roles"], set(), "roles", optional=set(ROLES))
+    found = fields(content, {"format", "bos", "placeholder", "stop", "roles"}, "the file")
+    if found["format"] != 1:
+        raise ValueError(f"format is {shown(found['format'])}, expected 1")
+    roles = fields(found["roles"], set(), "roles", optional=set(ROLES))
     return SpecialTokens(
-        bos=None if fields["bos"] is None else _id(fields["bos"]),
-        placeholder=_id(fields["placeholder"]),
-        stop=frozenset(_ids(fields["stop"])),
+        bos=None if found["bos"] is None else _id(found["bos"]),
+        placeholder=_id(found["placeholder"]),
+        stop=frozenset(_ids(found["stop"])),
         roles=MappingProxyType({name: _markers(name, role) for name, role in roles.items()}),
     )
 
 
 def _markers(name: str, content: object) -> RoleMarkers:
     texts = {"open_text", "close_text"}
-    fields = _object(content, {"open", "close"}, f"role {name!r}", optional=texts)
-    return RoleMarkers(_ids(fields["open"]), _ids(fields["close"]))
-
-
-def _object(
-    content: object, required: Set[str], what: str, optional: Set[str] = frozenset()
-) -> dict[str, object]:
-    if not isinstance(content, dict):
-        raise ValueError(f"{what} is {shown(content)}, expected an object")
-    if missing := required - content.keys():
-        raise ValueError(f"{what} lacks {sorted(missing)[0]!r}")
-    if unknown := content.keys() - required - optional:
-        raise ValueError(f"{what} has the unknown key {shown(sorted(unknown)[0])}")
-    return content
+    found = fields(content, {"open", "close"}, f"role {name!r}", optional=texts)
+    return RoleMarkers(_ids(found["open"]), _ids(found["close"]))
 
 
 def _ids(content: object) -> tuple[int, ...]:

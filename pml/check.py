@@ -1,9 +1,207 @@
-"""Whether a prompt fits its schema: first version, to be completed."""
+"""Whether a prompt fits its schema: imports, unions, arguments and roles, each with its place."""
 
-from pml.errors import PMLPromptError
-from pml.nodes import Prompt, Schema
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pml.errors import Location, PMLPromptError, did_you_mean, listed, quoted
+from pml.nodes import (
+    ModulePath,
+    Place,
+    Prompt,
+    PromptImport,
+    PromptModule,
+    PromptNode,
+    PromptRole,
+    Schema,
+    SchemaRole,
+    children_of,
+    parameters_of,
+    places_of,
+    role_of,
+    unions_of,
+)
+
+Owner = Schema | PromptModule
+Turn = PromptRole[PromptNode]
 
 
 def check_prompt(prompt: Prompt, schema: Schema, *, repeat: bool = False) -> None:
+    """Raise PMLPromptError, at its place in the prompt, for the first thing that does not fit.
+
+    `repeat` lets a prompt import a module more than once, as the packed layout does.
+    """
+    for error in prompt_errors(prompt, schema, repeat=repeat):
+        raise error
+
+
+def prompt_errors(
+    prompt: Prompt, schema: Schema, *, repeat: bool = False
+) -> Iterator[PMLPromptError]:
+    """All that does not fit, an import's own errors before those of what it holds."""
     if prompt.schema != schema.name:
-        raise PMLPromptError(f"wrong schema {prompt.schema!r}", prompt.at)
+        found = f"the prompt is for schema {quoted(prompt.schema)}"
+        guess = did_you_mean(prompt.schema, [schema.name])
+        yield PMLPromptError(f"{found}; expected {quoted(schema.name)}{guess}", prompt.at)
+    else:
+        yield from _Checker(schema, repeat).scope(_Scope(schema, (), None, None), prompt)
+
+
+@dataclass(frozen=True)
+class _Scope:
+    """An owner whose children are imported, and the role tags around it on both sides."""
+
+    owner: Owner
+    path: ModulePath
+    schema_role: SchemaRole | None
+    turn: Turn | None
+
+    @property
+    def named(self) -> str:
+        return "the schema" if not self.path else f"module {quoted('/'.join(self.path))}"
+
+
+class _Checker:
+    def __init__(self, schema: Schema, repeat: bool) -> None:
+        self.schema = schema
+        self.repeat = repeat
+
+    def scope(self, scope: _Scope, given: Prompt | PromptImport) -> Iterator[PMLPromptError]:
+        yield from _arguments(self.schema, scope, given)
+        imports: dict[str, PromptImport] = {}
+        chosen: dict[int, PromptImport] = {}
+        places = places_of(scope.owner)
+        for node, turn in _walk(given.children, scope.turn):
+            if isinstance(node, PromptRole):
+                yield from _turn_errors(scope, node, turn)
+            elif node.name not in places:
+                yield _unknown(self.schema, scope, node)
+            else:
+                place = places[node.name]
+                first = imports.setdefault(node.name, node)
+                if first is not node and not self.repeat:
+                    yield _repeated(first, node)
+                rival = chosen.setdefault(id(place.union), node) if place.union else node
+                if rival.name != node.name:
+                    yield _rivals(rival, node)
+                yield from self.imported(scope, place, node, turn)
+        for union in unions_of(scope.owner):
+            if union.required and id(union) not in chosen:
+                names = listed(member.name or "" for member in union.members)
+                message = f"{scope.named} requires a member of its union; import one of {names}"
+                yield PMLPromptError(message, given.at)
+
+    def imported(
+        self, scope: _Scope, place: Place, node: PromptImport, turn: Turn | None
+    ) -> Iterator[PMLPromptError]:
+        role = place.role or scope.schema_role
+        inner = role or role_of(place.module)
+        if turn is not None and inner is not None:
+            where = "stands in" if role else "holds"
+            message = f"module {quoted(node.name)} {where} <{inner.role}> of the schema"
+            advice = f"a role holds no role; import it outside the <{turn.role}> of line"
+            yield PMLPromptError(f"{message}; {advice} {turn.at.line}", node.at)
+        path = (*scope.path, node.name)
+        yield from self.scope(_Scope(place.module, path, role, turn), node)
+
+
+def _walk(
+    children: tuple[PromptNode, ...], turn: Turn | None
+) -> Iterator[tuple[PromptImport | Turn, Turn | None]]:
+    """The imports and role tags of one import, each with the role tag around it."""
+    for child in children:
+        if isinstance(child, PromptRole):
+            yield child, turn
+            yield from _walk(child.children, child)
+        elif isinstance(child, PromptImport):
+            yield child, turn
+
+
+def _turn_errors(scope: _Scope, node: Turn, turn: Turn | None) -> Iterator[PMLPromptError]:
+    outer = turn or scope.schema_role
+    if outer is not None:
+        whose = "" if turn else " of the schema"
+        message = f"<{node.role}> inside <{outer.role}>{whose}, line {outer.at.line}"
+        yield PMLPromptError(f"{message}: a role holds no role; leave it out here", node.at)
+
+
+def _repeated(first: PromptImport, second: PromptImport) -> PMLPromptError:
+    message = f"a second import of {quoted(second.name)}, after that of line {first.at.line}"
+    return PMLPromptError(f'{message}; keep one, or take layout="packed"', second.at)
+
+
+def _rivals(first: PromptImport, second: PromptImport) -> PMLPromptError:
+    both = f"{quoted(first.name)} of line {first.at.line} and {quoted(second.name)}"
+    advice = "of which a union admits one; keep one of them"
+    return PMLPromptError(f"the prompt imports both {both}, {advice}", second.at)
+
+
+def _arguments(
+    schema: Schema, scope: _Scope, given: Prompt | PromptImport
+) -> Iterator[PMLPromptError]:
+    parameters = parameters_of(scope.owner)
+    for name, argument in given.arguments.items():
+        if name not in parameters:
+            message = f"{scope.named} has no parameter {quoted(name)}"
+            yield PMLPromptError(message + _where_parameter(schema, scope, name), argument.at)
+    for name, parameter in parameters.items():
+        if parameter.default is None and name not in given.arguments:
+            message = f"{scope.named} lacks its argument {quoted(name)}, which has no default"
+            advice = f"write {_opening(given, name)}"
+            yield PMLPromptError(f"{message}; {advice}", given.at)
+
+
+def _opening(given: Prompt | PromptImport, argument: str) -> str:
+    """How to give an argument, with `<arg>` where an attribute cannot have its name."""
+    own = ("schema", "space") if isinstance(given, Prompt) else ("module",)
+    if argument in own or not _XML_NAME.fullmatch(argument):
+        return f"<arg name={quoted(argument)}>…</arg> inside"
+    opening = "<prompt schema=…" if isinstance(given, Prompt) else _tag(given.name)[:-1]
+    return f'{opening} {argument}="…">'
+
+
+def _where_parameter(schema: Schema, scope: _Scope, name: str) -> str:
+    parameters = parameters_of(scope.owner)
+    elsewhere = [
+        path
+        for path, owner in _owners(schema)
+        if name in parameters_of(owner) and path != scope.path
+    ]
+    close = did_you_mean(name, parameters)
+    if elsewhere and not close:
+        places = listed("/".join(path) or schema.name for path in elsewhere)
+        return f"; it is one of {places}: give it there"
+    expected = f"expected {listed(parameters)}" if parameters else "it has none"
+    return f"; {expected}{close}"
+
+
+def _unknown(schema: Schema, scope: _Scope, node: PromptImport) -> PMLPromptError:
+    """An import of what the owner does not hold; tells where it stands if it does elsewhere."""
+    message = f"{scope.named} holds no module {quoted(node.name)}"
+    known = children_of(scope.owner)
+    elsewhere = [path for path, _ in _owners(schema) if path and path[-1] == node.name]
+    if elsewhere:
+        tags = ("".join(map(_tag, path[:-1])) or "<prompt>" for path in elsewhere)
+        return PMLPromptError(f"{message}; import it inside {' or '.join(tags)}", node.at)
+    if node.name in _SCHEMA_TAGS:
+        advice = 'a prompt imports a module by its name, <name/> or <use module="name"/>'
+        return PMLPromptError(f"{message}; {advice}", node.at)
+    expected = f"expected {listed(known)}" if known else "it holds none"
+    everywhere = [*known, *(path[-1] for path, _ in _owners(schema) if path)]
+    return PMLPromptError(f"{message}; {expected}{did_you_mean(node.name, everywhere)}", node.at)
+
+
+def _owners(owner: Owner, path: ModulePath = ()) -> Iterator[tuple[ModulePath, Owner]]:
+    """The owner and everything named below it, with its path."""
+    yield path, owner
+    for name, module in children_of(owner).items():
+        yield from _owners(module, (*path, name))
+
+
+def _tag(name: str) -> str:
+    """The tag that imports a module of this name."""
+    return f"<{name}>" if _XML_NAME.fullmatch(name) else f"<use module={quoted(name)}>"
+
+
+_XML_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,59}")
+_SCHEMA_TAGS = ("module", "union", "param", "parameter", "scaffold", "schema")

@@ -1,10 +1,218 @@
-"""What expat stumbled over, told as a person would want it."""
+"""What expat stumbled over, told as a person would want it.
 
-from pml.errors import Location, PMLSyntaxError
+Expat reports where its automaton stopped, which for a `<` in a line of code is a character or a
+whole tag later. Here the document is read again around that place. Messages and places depend on
+the document's bytes and expat's error code, not on expat's version.
+"""
+
+import re
+from xml.parsers.expat import errors
+
+from pml.errors import Location, PMLSyntaxError, quoted
 from pml.source import Source
 
+_NAME = re.compile(rb"[A-Za-z_:\x80-\xff][A-Za-z0-9_:.\x80-\xff-]*")
+_OPENING_TAG = re.compile(rb"<(?:[^<\"'>]++|\"[^<\"]*+\"|'[^<']*+')*+>")
+_FORBIDDEN = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]|\xef\xbf[\xbe\xbf]")
+_REFERENCE = re.compile(rb"&(#?)([^;<&]*);")
+_PARTIAL_REFERENCE = re.compile(rb"[#A-Za-z0-9_:.\x80-\xff-]*")
+_KNOWN = (b"amp", b"lt", b"gt", b"quot", b"apos")
+_IF_TEXT = "or &lt; if this '<' is text"
+_CDATA = "or put the text into a CDATA section: <![CDATA[…]]>"
 
-def diagnosed(
-    source: Source, code: int, offset: int, opened: list[tuple[str, Location]]
-) -> PMLSyntaxError:
-    return PMLSyntaxError("not well-formed", source.at(max(offset, 0)))
+Opened = list[tuple[str, Location]]
+Finding = tuple[str, int]
+"""What is wrong, and at which byte."""
+
+
+def diagnosed(source: Source, code: int, offset: int, opened: Opened) -> PMLSyntaxError:
+    """The error for expat's `code` at byte `offset`; `opened` are the tags not yet closed."""
+    finding = _findings.get(code, _not_well_formed)
+    message, at = finding(source.data, max(offset, 0), opened)
+    return PMLSyntaxError(message, source.at(at))
+
+
+def _not_well_formed(data: bytes, offset: int, opened: Opened) -> Finding:
+    return "this is no well-formed XML", offset
+
+
+def _unfinished(data: bytes, offset: int, opened: Opened) -> Finding:
+    if not opened:
+        return "the document is empty; expected one element", offset
+    tag, at = opened[-1]
+    place = f"line {at.line}, column {at.column}"
+    return f"the document ends inside <{tag}> of {place}; expected </{tag}>", offset
+
+
+def _text_before(data: bytes, offset: int, opened: Opened) -> Finding:
+    return "text before the first tag; expected the document's one element", offset
+
+
+def _text_after(data: bytes, offset: int, opened: Opened) -> Finding:
+    return "content after the end of the document; expected nothing more", offset
+
+
+def _mismatch(data: bytes, offset: int, opened: Opened) -> Finding:
+    tag, at = opened[-1]
+    name = _NAME.match(data, offset)
+    found = name[0].decode() if name else "?"
+    place = f"line {at.line}, column {at.column}"
+    expected = f"expected </{tag}> for the <{tag}> of {place}"
+    return f"found </{found}>; {expected}; if that '<' is text, write &lt;", offset - 2
+
+
+def _doubled(data: bytes, offset: int, opened: Opened) -> Finding:
+    name = _NAME.match(data, offset)
+    return f"attribute {_shown(name)} given twice in one tag; keep one", offset
+
+
+def _unknown_entity(data: bytes, offset: int, opened: Opened) -> Finding:
+    for reference in _REFERENCE.finditer(data, offset):
+        if not reference[1] and reference[2] not in _KNOWN:
+            offset = reference.start()
+            break
+    expected = "expected &amp; &lt; &gt; &quot; &apos; or a character's number as in &#233;"
+    return f"unknown entity {_shown(_REFERENCE.match(data, offset))}; {expected}", offset
+
+
+def _bad_number(data: bytes, offset: int, opened: Opened) -> Finding:
+    for reference in _REFERENCE.finditer(data, offset):
+        if reference[1] and not _names_character(reference[2]):
+            offset = reference.start()
+            break
+    shown = _shown(_REFERENCE.match(data, offset))
+    return f"{shown} names no character that XML allows; remove it", offset
+
+
+def _names_character(digits: bytes) -> bool:
+    base = 16 if digits.startswith(b"x") else 10
+    code = int(digits.lstrip(b"x0")[:9] or b"0", base)
+    allowed = code in (9, 10, 13) or 32 <= code <= 0xD7FF or 0xE000 <= code <= 0xFFFD
+    return allowed or 0x10000 <= code <= 0x10FFFF
+
+
+def _open_cdata(data: bytes, offset: int, opened: Opened) -> Finding:
+    return "this CDATA section is never closed; expected ]]>", data.rindex(b"<![CDATA[")
+
+
+def _open_token(data: bytes, offset: int, opened: Opened) -> Finding:
+    if data.startswith(b"&", offset):
+        return f"bare '&'; write &amp;, {_CDATA}", offset
+    if data.startswith(b"<!--", offset):
+        return "this comment is never closed; expected -->", offset
+    return _tag(data, offset, len(data), opened)
+
+
+def _invalid(data: bytes, offset: int, opened: Opened) -> Finding:
+    if forbidden := _FORBIDDEN.match(data, offset):
+        code = f"U+{ord(forbidden[0].decode()):04X}"
+        return f"character {code}, which XML does not allow; remove it", offset
+    if data[offset - 2 : offset] == b"--" and _in_comment(data, offset):
+        return "'--' inside a comment, which XML does not allow; write '- -'", offset - 2
+    if data[offset - 2 : offset + 1] == b"]]>":
+        return "']]>' in text; write ]]&gt;", offset - 2
+    start = max(data.rfind(b"<", 0, offset), 0)
+    reference = data.rfind(b"&", start, offset)
+    if reference >= 0 and _PARTIAL_REFERENCE.fullmatch(data, reference + 1, offset):
+        tag = _OPENING_TAG.match(data, start)
+        in_text = data.startswith((b"</", b"<!"), start) or (tag and tag.end() <= reference)
+        return f"bare '&'; write &amp;{', ' + _CDATA if in_text else ''}", reference
+    return _tag(data, start, offset, opened)
+
+
+def _in_comment(data: bytes, offset: int) -> bool:
+    start = data.rfind(b"<!--", 0, offset)
+    return start >= 0 and data.find(b"-->", start + 4, offset) < 0
+
+
+def _tag(data: bytes, start: int, offset: int, opened: Opened) -> Finding:
+    """What is wrong with the tag that begins at `start`, or with the `<` that begins none."""
+    if data.startswith(b"</", start):
+        expected = f"expected </{opened[-1][0]}>" if opened else "no tag is open here"
+        return f"malformed closing tag; {expected}", start
+    name = _NAME.match(data, start + 1)
+    if name is None:
+        if data.startswith(b"<?xml", start):
+            return "malformed XML declaration; leave it out", start
+        return f"bare '<' in text; write &lt;, {_CDATA}", start
+    if name.start() <= offset < name.end():
+        return _in_name(data, offset)
+    return _attributes(data, start, offset, name)
+
+
+def _in_name(data: bytes, offset: int) -> Finding:
+    character = quoted(data[offset : offset + 4].decode(errors="ignore")[:1])
+    return f"{character} cannot stand in the name of a tag or attribute; remove it", offset
+
+
+_SPACE = re.compile(rb"[ \t\r\n]*")
+_VALUE = re.compile(rb"\"[^\"<]*\"|'[^'<]*'")
+
+
+def _attributes(data: bytes, start: int, offset: int, tag: re.Match[bytes]) -> Finding:
+    """The first thing in an opening tag that is not `name="value"` with white space before it."""
+    opening = f"<{quoted(tag[0].decode())[1:-1]}"
+    at = tag.end()
+    while True:
+        gap = _space(data, at)
+        attribute = _NAME.match(data, gap)
+        if attribute is None:
+            if gap == len(data):
+                return (
+                    f"the document ends inside the tag {opening}; expected '>', {_IF_TEXT}",
+                    start,
+                )
+            found = quoted(data[gap : gap + 4].decode(errors="ignore")[:1])
+            return f"{found} in the tag {opening}; expected an attribute or '>', {_IF_TEXT}", start
+        name = _shown(attribute)
+        if gap == at:
+            return f"no white space before attribute {name}; put a blank there", gap
+        if gap <= offset < attribute.end():
+            return _in_name(data, offset)
+        equals = _space(data, attribute.end())
+        if not data.startswith(b"=", equals):
+            expected = f'expected {name[1:-1]}="…", {_IF_TEXT}'
+            return f"attribute {name} of {opening} has no value; {expected}", start
+        quote = _space(data, equals + 1)
+        if not data.startswith((b'"', b"'"), quote):
+            return f'the value of {name} is not quoted; expected {name[1:-1]}="…"', quote
+        value = _VALUE.match(data, quote)
+        if value is None:
+            return _open_value(data, name, quote)
+        at = value.end()
+
+
+def _open_value(data: bytes, name: str, quote: int) -> Finding:
+    """A value with a `<` inside, or one whose closing quote was forgotten: if that quote comes on
+    the `<`'s line, the `<` is the likelier mistake."""
+    bare = data.find(b"<", quote)
+    line = data[bare:].split(b"\n", 1)[0] if bare >= 0 else b""
+    if data[quote : quote + 1] in line and b"\n" not in data[quote:bare]:
+        return f"bare '<' in the value of {name}; write &lt;", bare
+    return f"the value of {name} has no closing quote", quote
+
+
+def _space(data: bytes, at: int) -> int:
+    blank = _SPACE.match(data, at)
+    return blank.end() if blank else at
+
+
+def _shown(match: re.Match[bytes] | None) -> str:
+    return quoted(match[0].decode()) if match else "?"
+
+
+_findings = {
+    errors.codes[name]: finding
+    for name, finding in (
+        (errors.XML_ERROR_NO_ELEMENTS, _unfinished),
+        (errors.XML_ERROR_SYNTAX, _text_before),
+        (errors.XML_ERROR_JUNK_AFTER_DOC_ELEMENT, _text_after),
+        (errors.XML_ERROR_TAG_MISMATCH, _mismatch),
+        (errors.XML_ERROR_DUPLICATE_ATTRIBUTE, _doubled),
+        (errors.XML_ERROR_UNDEFINED_ENTITY, _unknown_entity),
+        (errors.XML_ERROR_BAD_CHAR_REF, _bad_number),
+        (errors.XML_ERROR_UNCLOSED_CDATA_SECTION, _open_cdata),
+        (errors.XML_ERROR_UNCLOSED_TOKEN, _open_token),
+        (errors.XML_ERROR_INVALID_TOKEN, _invalid),
+    )
+}

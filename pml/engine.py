@@ -1,4 +1,4 @@
-"""PromptCache: schemas in, answers out; what a prompt has in common with others is computed once."""
+"""PromptCache: schemas in, answers out; what prompts have in common is computed once."""
 
 from __future__ import annotations
 

@@ -14,7 +14,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from minillm.tokenizer import RoleMarkers, Tokenizer
+from minillm.special_tokens import RoleMarkers
+from minillm.tokenizer import Tokenizer
 from pml.errors import Location, PMLError
 from pml.schema import (
     ModulePath,

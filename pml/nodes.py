@@ -49,6 +49,9 @@ class PromptRole(Generic[Node]):
     at: Location = field(default=IN_CODE, compare=False, repr=False)
 
 
+SchemaRole: TypeAlias = "PromptRole[SchemaNode]"
+
+
 @dataclass(frozen=True)
 class PromptParameter:
     """A slot of `length` tokens that an argument fills, or `default` if there is none."""
@@ -61,28 +64,40 @@ class PromptParameter:
 
 
 class _Owner:
-    """What the children of a named module or of the root are, by name."""
+    """What belongs to a named module or to the root, looked up once and kept."""
 
     children: tuple[SchemaNode, ...]
 
     @cached_property
-    def _own(self) -> tuple[SchemaNode, ...]:
-        return tuple(_walk(self.children))
+    def _own(self) -> tuple[tuple[SchemaNode, "SchemaRole | None"], ...]:
+        return tuple(_walk(self.children, None))
+
+    @cached_property
+    def _places(self) -> Mapping[str, "Place"]:
+        found: dict[str, Place] = {}
+        for node, role in self._own:
+            union = node if isinstance(node, PromptUnion) else None
+            for module in union.members if union else (node,):
+                if isinstance(module, PromptModule) and module.name is not None:
+                    found[module.name] = Place(module, union, role)
+        return MappingProxyType(found)
 
     @cached_property
     def _modules(self) -> Mapping[str, "PromptModule"]:
-        found: dict[str, PromptModule] = {}
-        for node in self._own:
-            modules = node.members if isinstance(node, PromptUnion) else (node,)
-            for module in modules:
-                if isinstance(module, PromptModule) and module.name is not None:
-                    found[module.name] = module
-        return MappingProxyType(found)
+        return MappingProxyType({name: place.module for name, place in self._places.items()})
 
     @cached_property
     def _parameters(self) -> Mapping[str, PromptParameter]:
-        found = {node.name: node for node in self._own if isinstance(node, PromptParameter)}
+        found = {node.name: node for node, _ in self._own if isinstance(node, PromptParameter)}
         return MappingProxyType(found)
+
+    @cached_property
+    def _unions(self) -> "tuple[PromptUnion, ...]":
+        return tuple(node for node, _ in self._own if isinstance(node, PromptUnion))
+
+    @cached_property
+    def _role(self) -> "SchemaRole | None":
+        return next((node for node, _ in self._own if isinstance(node, PromptRole)), None)
 
 
 @dataclass(frozen=True)
@@ -106,6 +121,15 @@ class PromptUnion:
     scaffold: str | None = None
     required: bool = False
     at: Location = field(default=IN_CODE, compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a named module stands in its owner: in which union and role tag, if in any."""
+
+    module: PromptModule
+    union: PromptUnion | None
+    role: SchemaRole | None
 
 
 @dataclass(frozen=True)
@@ -174,20 +198,33 @@ def parameters_of(owner: Schema | PromptModule) -> Mapping[str, PromptParameter]
     return owner._parameters
 
 
+def places_of(owner: Schema | PromptModule) -> Mapping[str, Place]:
+    """The children of the owner, each with the union and the role tag that it stands in."""
+    return owner._places
+
+
 def unions_of(owner: Schema | PromptModule) -> tuple[PromptUnion, ...]:
     """The unions whose members are children of the owner, in the schema's order."""
-    return tuple(node for node in owner._own if isinstance(node, PromptUnion))
+    return owner._unions
 
 
-def own_nodes(owner: Schema | PromptModule) -> tuple[SchemaNode, ...]:
+def role_of(owner: Schema | PromptModule) -> SchemaRole | None:
+    """The first role tag that the owner itself holds."""
+    return owner._role
+
+
+def own_nodes(owner: Schema | PromptModule) -> Iterator[SchemaNode]:
     """All nodes that belong to the owner itself, in order: those in its role tags and anonymous
     modules after the tag they stand in, nothing of its unions' members or its named modules."""
-    return owner._own
+    return (node for node, _ in owner._own)
 
 
-def _walk(children: tuple[SchemaNode, ...]) -> Iterator[SchemaNode]:
+def _walk(
+    children: tuple[SchemaNode, ...], role: SchemaRole | None
+) -> Iterator[tuple[SchemaNode, SchemaRole | None]]:
     for child in children:
-        yield child
-        anonymous = isinstance(child, PromptModule) and child.name is None
-        if anonymous or isinstance(child, PromptRole):
-            yield from _walk(child.children)
+        yield child, role
+        if isinstance(child, PromptRole):
+            yield from _walk(child.children, child)
+        elif isinstance(child, PromptModule) and child.name is None:
+            yield from _walk(child.children, role)

@@ -41,7 +41,8 @@ class LlamaBlock(nn.Module):
 
     def forward(self, x: Tensor, layer: int, facts: Facts) -> Tensor:
         x = x + self.attention(self.attention_norm(x), layer, facts)
-        return x + self.mlp(self.mlp_norm(x))
+        hidden: Tensor = x + self.mlp(self.mlp_norm(x))
+        return hidden
 
 
 def block(config: ModelConfig) -> nn.Module:
