@@ -1,0 +1,1 @@
+"""Other people's checkpoints, seen alike: what `minillm.convert` reads."""
