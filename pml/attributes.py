@@ -25,8 +25,8 @@ def required(element: Element, name: str, example: str) -> str:
     """The value of an attribute that must be there and not be empty."""
     value = element.attributes.get(name)
     if value is None:
-        message = f"<{element.tag}> has no {name}; write <{element.tag} {name}={example!r}>"
-        raise PMLSyntaxError(message.replace("'", '"'), element.at)
+        message = f'<{element.tag}> has no {name}; write <{element.tag} {name}="{example}">'
+        raise PMLSyntaxError(message, element.at)
     return _checked_name(element, name, value)
 
 
@@ -73,10 +73,7 @@ def length(element: Element) -> int:
 
 
 def _checked_name(element: Element, name: str, value: str) -> str:
-    if not value.strip() or value != value.strip():
-        found = f"{name}={quoted(value)}"
-        advice = (
-            "expected a name without white space at its ends" if value.strip() else "it is empty"
-        )
-        raise wrong(element, name, f"{found}; {advice}")
+    if value != value.strip() or not value:
+        expected = "expected a name" + (" without white space at its ends" if value.strip() else "")
+        raise wrong(element, name, f"{name}={quoted(value)}; {expected}")
     return value

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pml.errors import Location, PMLPromptError, did_you_mean, listed, quoted
+from pml.errors import PMLPromptError, did_you_mean, listed, quoted
 from pml.nodes import (
     ModulePath,
     Place,
@@ -53,7 +53,7 @@ class _Scope:
 
     owner: Owner
     path: ModulePath
-    schema_role: SchemaRole | None
+    schema_role: "SchemaRole | None"
     turn: Turn | None
 
     @property

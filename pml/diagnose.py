@@ -9,11 +9,10 @@ import re
 from xml.parsers.expat import errors
 
 from pml.errors import Location, PMLSyntaxError, quoted
-from pml.source import Source
+from pml.source import FORBIDDEN, Source
 
 _NAME = re.compile(rb"[A-Za-z_:\x80-\xff][A-Za-z0-9_:.\x80-\xff-]*")
 _OPENING_TAG = re.compile(rb"<(?:[^<\"'>]++|\"[^<\"]*+\"|'[^<']*+')*+>")
-_FORBIDDEN = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]|\xef\xbf[\xbe\xbf]")
 _REFERENCE = re.compile(rb"&(#?)([^;<&]*);")
 _PARTIAL_REFERENCE = re.compile(rb"[#A-Za-z0-9_:.\x80-\xff-]*")
 _KNOWN = (b"amp", b"lt", b"gt", b"quot", b"apos")
@@ -104,7 +103,7 @@ def _open_token(data: bytes, offset: int, opened: Opened) -> Finding:
 
 
 def _invalid(data: bytes, offset: int, opened: Opened) -> Finding:
-    if forbidden := _FORBIDDEN.match(data, offset):
+    if forbidden := FORBIDDEN.match(data, offset):
         code = f"U+{ord(forbidden[0].decode()):04X}"
         return f"character {code}, which XML does not allow; remove it", offset
     if data[offset - 2 : offset] == b"--" and _in_comment(data, offset):

@@ -4,9 +4,14 @@ Each folder on the way is opened relative to the one before it without following
 nothing can be exchanged between a check and its use.
 """
 
+import errno
 import os
 import stat
 from pathlib import Path
+
+from pml.errors import PMLSyntaxError
+from pml.markup import Limits
+from pml.source import FORBIDDEN, read_source
 
 _TO_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _TO_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a pipe would wait
@@ -14,6 +19,32 @@ _TO_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a pipe 
 
 class IncludeError(ValueError):
     """Why a file is not read; the caller knows the place in the document."""
+
+
+class IncludedFiles:
+    """The files that one schema may name, and how many bytes they may still have together."""
+
+    def __init__(self, root: Path | None, limits: Limits) -> None:
+        self.root = root
+        self.most_bytes = limits.file_bytes
+        self.bytes_left = limits.all_files_bytes
+
+    def text(self, name: str) -> str:
+        """The file's text, its lines ended by LF as XML would have it.
+
+        Raises IncludeError if the file is not to be read, PMLSyntaxError, at the place in the
+        file, if it is not UTF-8 or holds a character that no PML can hold.
+        """
+        if self.root is None:
+            raise IncludeError("reading files is off here; put the text into the module")
+        data = read_included(self.root, name, min(self.most_bytes, self.bytes_left))
+        self.bytes_left -= len(data)
+        source = read_source(data, name, len(data))
+        if forbidden := FORBIDDEN.search(source.data):
+            code = f"U+{ord(forbidden[0].decode()):04X}"
+            message = f"character {code}, which XML does not allow; remove it"
+            raise PMLSyntaxError(message, source.at(forbidden.start()))
+        return source.data.decode().replace("\r\n", "\n").replace("\r", "\n")
 
 
 def read_included(root: Path, name: str, most_bytes: int) -> bytes:
@@ -43,8 +74,8 @@ def read_included(root: Path, name: str, most_bytes: int) -> bytes:
 
 
 def _reason(error: OSError) -> str:
-    if isinstance(error, FileNotFoundError):
+    if error.errno == errno.ENOENT:
         return "there is no such file below the schema's folder"
-    if isinstance(error, NotADirectoryError) or error.errno == 40:
-        return "links are not followed"
+    if error.errno in (errno.ELOOP, errno.ENOTDIR):
+        return "a part of the path is a link or no folder; links are not followed"
     return f"it cannot be read: {error.strerror}"

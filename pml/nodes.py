@@ -129,7 +129,7 @@ class Place:
 
     module: PromptModule
     union: PromptUnion | None
-    role: SchemaRole | None
+    role: "SchemaRole | None"
 
 
 @dataclass(frozen=True)
@@ -208,7 +208,7 @@ def unions_of(owner: Schema | PromptModule) -> tuple[PromptUnion, ...]:
     return owner._unions
 
 
-def role_of(owner: Schema | PromptModule) -> SchemaRole | None:
+def role_of(owner: Schema | PromptModule) -> "SchemaRole | None":
     """The first role tag that the owner itself holds."""
     return owner._role
 
@@ -220,8 +220,8 @@ def own_nodes(owner: Schema | PromptModule) -> Iterator[SchemaNode]:
 
 
 def _walk(
-    children: tuple[SchemaNode, ...], role: SchemaRole | None
-) -> Iterator[tuple[SchemaNode, SchemaRole | None]]:
+    children: tuple[SchemaNode, ...], role: "SchemaRole | None"
+) -> Iterator[tuple[SchemaNode, "SchemaRole | None"]]:
     for child in children:
         yield child, role
         if isinstance(child, PromptRole):

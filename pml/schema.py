@@ -5,12 +5,13 @@ may rely on it: names are unique in their owner, no role stands in a role, union
 modules only, scaffolds name modules that one prompt can import together.
 """
 
+import re
 from pathlib import Path
 from typing import cast, get_args
 
 from pml.attributes import check_attributes, choice, flag, length, optional, required, wrong
 from pml.errors import Location, PMLSyntaxError, did_you_mean, listed, quoted
-from pml.include import IncludeError, read_included
+from pml.include import IncludedFiles, IncludeError
 from pml.markup import SCHEMA_LIMITS, Element, Limits, Text, parse_markup
 from pml.nodes import (
     ContextName,
@@ -31,7 +32,7 @@ from pml.nodes import (
     unions_of,
 )
 from pml.rules import check_names, scaffold_paths
-from pml.source import read_source
+from pml.source import advanced
 from pml.whitespace import WHITE, normalised, preserves, settled
 
 __all__ = [
@@ -87,9 +88,7 @@ class _SchemaReader:
     """One method for each tag; `preserve` is what `space` says there, `role` the tag around it."""
 
     def __init__(self, limits: Limits, src_root: Path | None) -> None:
-        self.file_bytes = limits.file_bytes
-        self.bytes_left = limits.all_files_bytes
-        self.src_root = src_root
+        self.files = IncludedFiles(src_root, limits)
 
     def schema(self, root: Element) -> Schema:
         check_attributes(root, ("name", "layout", "attention", "space"))
@@ -156,19 +155,15 @@ class _SchemaReader:
     def included(self, element: Element, preserve: bool) -> tuple[SchemaNode, ...]:
         name = required(element, "src", "book.py")
         _refuse_content(element, "its text is that of the file")
-        if self.src_root is None:
-            advice = "src is off here; put the text into the module"
-            raise wrong(element, "src", f"src={quoted(name)}: {advice}")
         try:
-            data = read_included(self.src_root, name, min(self.file_bytes, self.bytes_left))
+            text = self.files.text(name)
         except IncludeError as error:
             raise wrong(element, "src", f"src={quoted(name)}: {error}") from None
-        self.bytes_left -= len(data)
-        text = read_source(data, name, len(data)).data.decode()
-        text = text.replace("\r\n", "\n").replace("\r", "\n")
+        blank = text[: len(text) - len(text.lstrip(WHITE))]
+        at = advanced(Location(name, 1, 1), blank.encode())
         if not preserve:
             text = normalised("\n" + text, first=True, last=True)  # its first line follows no tag
-        return (PromptText(text, Location(name, 1, 1)),) if text else ()
+        return (PromptText(text, at),) if text else ()
 
     def union(self, element: Element, preserve: bool, role: Element | None) -> PromptUnion:
         check_attributes(element, ("scaffold", "required", "space"))
@@ -220,7 +215,11 @@ def _parameter(element: Element) -> PromptParameter:
 def _scaffold(element: Element) -> Scaffold:
     check_attributes(element, ("modules",))
     _refuse_content(element, "it only names modules")
-    return Scaffold(tuple(required(element, "modules", "a b c").split()), element.at)
+    names = element.attributes.get("modules", "").strip(WHITE)
+    if not names:
+        message = '<scaffold> names no modules; write <scaffold modules="a b c"/>'
+        raise PMLSyntaxError(message, element.at)
+    return Scaffold(tuple(re.split(f"[{WHITE}]+", names)), element.at)
 
 
 def _is_scaffold(child: Element) -> bool:

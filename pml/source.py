@@ -1,8 +1,12 @@
 """A document as bytes with a name: strict UTF-8, a size limit, and places by byte offset."""
 
+import re
 from dataclasses import dataclass, field
 
 from pml.errors import Location, PMLSyntaxError
+
+FORBIDDEN = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]|\xef\xbf[\xbe\xbf]")
+"""The characters that UTF-8 has and XML 1.0 has not."""
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
