@@ -1,0 +1,56 @@
+# Every target sets up what it needs. Without make: see "Without make" in README.md.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+MODEL := weights/smollm2-135m-instruct
+# Test workers take one thread each; what is timed takes all cores and runs alone.
+WORKERS := OMP_NUM_THREADS=1
+
+.PHONY: demo test check lint parity bench soak clean model
+
+demo: $(MODEL)/config.json
+	$(BIN)/pml demo --model $(MODEL)
+
+test: lint $(MODEL)/config.json
+	$(WORKERS) $(BIN)/python -m pytest -n 2 --dist worksteal -m "not soak and not parity"
+
+check: lint
+	$(WORKERS) $(BIN)/python -m pytest -n 2 -m "not soak and not parity and not fuzz and not model"
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+parity: $(MODEL)/config.json $(VENV)/.parity
+	$(WORKERS) $(BIN)/python -m pytest tests/parity -m parity -s
+	$(BIN)/python scripts/compare_prefill.py --model $(MODEL)
+
+bench: $(MODEL)/config.json
+	$(BIN)/python scripts/bench.py --model $(MODEL)
+
+soak: $(MODEL)/config.json
+	$(WORKERS) HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest -n 2 --dist worksteal -m "not parity"
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+model: $(MODEL)/config.json
+
+$(MODEL)/config.json: | $(VENV)/.base
+	$(BIN)/python scripts/fetch_model.py
+
+$(VENV)/.base: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.base
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+$(VENV)/.parity: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,parity]"
+	touch $@

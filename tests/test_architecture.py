@@ -1,0 +1,119 @@
+"""The rooms of the code and who may look into which; `docs/architecture.md` says it in words."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+ORDER = {
+    "minillm": (
+        "errors config rope alibi visibility kv attention layers families.base families.llama "
+        "families model "
+        "json_file special_tokens pieces tokenizer_json tokenizer_spm tokenizer "
+        "config_file weights_file checkpoint "
+        "gguf_values ggml gguf chat_markers foreign_tokenizer gguf_tokenizer hf_tokenizer sources "
+        "convert sampling generate cli"
+    ).split(),
+    "pml": (
+        "errors source diagnose markup nodes whitespace attributes include rules schema check "
+        "prompt writer layout context placement plan view reference encoder store assembly engine "
+        "explain compare estimate demo cli"
+    ).split(),
+}
+"""A module imports only from those before it in its own list, and `pml` from all of `minillm`."""
+
+TORCH_FREE = {
+    "minillm": "errors json_file special_tokens pieces tokenizer_json tokenizer_spm tokenizer gguf_values ggml gguf",
+    "pml": (
+        "errors source diagnose markup nodes whitespace attributes include rules schema check "
+        "prompt writer layout context placement plan view"
+    ),
+}
+
+FORBIDDEN = {"pickle", "marshal", "shelve", "eval", "exec", "yaml"}
+"""Nothing that a file could make run code is imported or called in the packages."""
+
+
+def modules(package: str) -> Iterator[tuple[str, ast.Module]]:
+    for path in sorted((ROOT / package).rglob("*.py")):
+        parts = path.relative_to(ROOT / package).with_suffix("").parts
+        name = ".".join(part for part in parts if part != "__init__")
+        if name:
+            yield name, ast.parse(path.read_text(), str(path))
+
+
+def imports(tree: ast.Module) -> Iterator[str]:
+    """Every module that is imported anywhere in `tree`, types included."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield str(node.module)
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("package", ["minillm", "pml"])
+def test_a_module_imports_only_what_stands_before_it(package: str) -> None:
+    order = ORDER[package]
+    for name, tree in modules(package):
+        assert name in order, f"{package}/{name} has no place in the order"
+        allowed = set(order[: order.index(name)]) | {name}
+        for imported in imports(tree):
+            top, _, rest = imported.partition(".")
+            if top == package and rest in order:
+                assert rest in allowed, f"{package}.{name} imports {rest}, which stands after it"
+
+
+def test_minillm_knows_nothing_of_pml_and_no_package_of_what_is_built_on_it() -> None:
+    for package in ("minillm", "pml"):
+        for name, tree in modules(package):
+            tops = {imported.partition(".")[0] for imported in imports(tree)}
+            assert not tops & {"tests", "scripts", "course"}, name
+            assert package == "pml" or "pml" not in tops, name
+
+
+@pytest.mark.parametrize("package", ["minillm", "pml"])
+def test_nothing_can_run_code_out_of_a_file(package: str) -> None:
+    for name, tree in modules(package):
+        called = {
+            node.func.id
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        }
+        tops = {imported.partition(".")[0] for imported in imports(tree)}
+        assert not (tops | called) & FORBIDDEN, name
+
+
+def run(code: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    return done.stdout
+
+
+@pytest.mark.parametrize("package", ["minillm", "pml"])
+def test_the_torch_free_half_imports_without_torch(package: str) -> None:
+    names = [f"{package}.{name}" for name in TORCH_FREE[package].split()]
+    loaded = run(f"import sys, {', '.join(names)}; print('torch' in sys.modules)")
+    assert loaded.strip() == "False"
+
+
+def test_importing_pml_costs_less_than_a_tenth_of_a_second_more_than_torch() -> None:
+    code = (
+        "import time, torch; start = time.perf_counter(); import pml; "
+        "print(time.perf_counter() - start)"
+    )
+    assert min(float(run(code)) for _ in range(3)) < 0.1
+
+
+def test_importing_the_engine_leaves_command_line_and_pictures_alone() -> None:
+    loaded = run("import sys, pml; pml.PromptCache; print([m for m in sys.modules])")
+    assert not {"'typer'", "'rich'", "'matplotlib'"} & set(loaded.strip(" []\n").split(", "))
