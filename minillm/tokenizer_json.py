@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from tokenizers import Tokenizer as Backend
 
@@ -51,20 +52,21 @@ def open_backend(definition: bytes) -> Backend:
 
 def _bytes_of_token(backend: Backend) -> Callable[[str], bytes]:
     """How this vocabulary writes bytes, told from the decoder that the file names."""
-    state = json.loads(backend.decoder.__getstate__()) if backend.decoder is not None else {}
+    state = json.loads(backend.decoder.__getstate__()) if backend.decoder else None
     kinds = set(_kinds(state))
     if "ByteLevel" in kinds:
         return byte_level_bytes
     if kinds & {"ByteFallback", "Metaspace"}:
         return metaspace_bytes
-    named = ", ".join(sorted(kinds)) or "none"
-    raise LoadError(f"decoder {named} is not supported, expected ByteLevel or ByteFallback")
+    raise LoadError(
+        f"decoder {', '.join(sorted(kinds))} is not supported, expected ByteLevel or ByteFallback"
+    )
 
 
-def _kinds(decoder: Mapping[str, object]) -> Iterator[str]:
-    yield str(decoder.get("type"))
-    children = decoder.get("decoders")
-    for child in children if isinstance(children, list) else ():
+def _kinds(decoder: Mapping[str, Any] | None) -> Iterator[str]:
+    """The types of a decoder and those that it is a sequence of."""
+    yield str(decoder and decoder["type"])
+    for child in (decoder or {}).get("decoders", ()):
         yield from _kinds(child)
 
 
