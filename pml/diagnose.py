@@ -8,8 +8,8 @@ the document's bytes and expat's error code, not on expat's version.
 import re
 from xml.parsers.expat import errors
 
-from pml.errors import Location, PMLSyntaxError, quoted
-from pml.source import FORBIDDEN, Source
+from pml.errors import Location, PMLSyntaxError, quoted, tagged
+from pml.source import Source
 
 _NAME = re.compile(rb"[A-Za-z_:\x80-\xff][A-Za-z0-9_:.\x80-\xff-]*")
 _OPENING_TAG = re.compile(rb"<(?:[^<\"'>]++|\"[^<\"]*+\"|'[^<']*+')*+>")
@@ -40,24 +40,19 @@ def _unfinished(data: bytes, offset: int, opened: Opened) -> Finding:
         return "the document is empty; expected one element", offset
     tag, at = opened[-1]
     place = f"line {at.line}, column {at.column}"
-    return f"the document ends inside <{tag}> of {place}; expected </{tag}>", offset
+    return f"the document ends inside {tagged(tag)} of {place}; close it", offset
 
 
-def _text_before(data: bytes, offset: int, opened: Opened) -> Finding:
-    return "text before the first tag; expected the document's one element", offset
-
-
-def _text_after(data: bytes, offset: int, opened: Opened) -> Finding:
-    return "content after the end of the document; expected nothing more", offset
+def _outside(data: bytes, offset: int, opened: Opened) -> Finding:
+    return "text outside the document's one element; expected nothing before or after it", offset
 
 
 def _mismatch(data: bytes, offset: int, opened: Opened) -> Finding:
     tag, at = opened[-1]
     name = _NAME.match(data, offset)
-    found = name[0].decode() if name else "?"
-    place = f"line {at.line}, column {at.column}"
-    expected = f"expected </{tag}> for the <{tag}> of {place}"
-    return f"found </{found}>; {expected}; if that '<' is text, write &lt;", offset - 2
+    found = tagged("/" + name[0].decode()) if name else "a closing tag"
+    expected = f"expected {tagged('/' + tag)} for line {at.line}, column {at.column}"
+    return f"found {found}; {expected}; if the '<' there is text, write &lt;", offset - 2
 
 
 def _doubled(data: bytes, offset: int, opened: Opened) -> Finding:
@@ -103,20 +98,24 @@ def _open_token(data: bytes, offset: int, opened: Opened) -> Finding:
 
 
 def _invalid(data: bytes, offset: int, opened: Opened) -> Finding:
-    if forbidden := FORBIDDEN.match(data, offset):
-        code = f"U+{ord(forbidden[0].decode()):04X}"
-        return f"character {code}, which XML does not allow; remove it", offset
     if data[offset - 2 : offset] == b"--" and _in_comment(data, offset):
         return "'--' inside a comment, which XML does not allow; write '- -'", offset - 2
     if data[offset - 2 : offset + 1] == b"]]>":
         return "']]>' in text; write ]]&gt;", offset - 2
-    start = max(data.rfind(b"<", 0, offset), 0)
-    reference = data.rfind(b"&", start, offset)
+    start = data.rfind(b"<", 0, offset)
+    reference = data.rfind(b"&", start + 1, offset)
+    in_tag = start >= 0 and not _closed(data, start, offset)
     if reference >= 0 and _PARTIAL_REFERENCE.fullmatch(data, reference + 1, offset):
-        tag = _OPENING_TAG.match(data, start)
-        in_text = data.startswith((b"</", b"<!"), start) or (tag and tag.end() <= reference)
-        return f"bare '&'; write &amp;{', ' + _CDATA if in_text else ''}", reference
-    return _tag(data, start, offset, opened)
+        return f"bare '&'; write &amp;{'' if in_tag else ', ' + _CDATA}", reference
+    return _tag(data, start, offset, opened) if in_tag else _outside(data, offset, opened)
+
+
+def _closed(data: bytes, start: int, offset: int) -> bool:
+    """Whether the tag, comment or section that begins at `start` ends before `offset`."""
+    if data.startswith((b"</", b"<!"), start):
+        return data.find(b">", start, offset) >= 0
+    tag = _OPENING_TAG.match(data, start)
+    return tag is not None and tag.end() <= offset
 
 
 def _in_comment(data: bytes, offset: int) -> bool:
@@ -127,7 +126,7 @@ def _in_comment(data: bytes, offset: int) -> bool:
 def _tag(data: bytes, start: int, offset: int, opened: Opened) -> Finding:
     """What is wrong with the tag that begins at `start`, or with the `<` that begins none."""
     if data.startswith(b"</", start):
-        expected = f"expected </{opened[-1][0]}>" if opened else "no tag is open here"
+        expected = f"expected {tagged('/' + opened[-1][0])}" if opened else "no tag is open here"
         return f"malformed closing tag; {expected}", start
     name = _NAME.match(data, start + 1)
     if name is None:
@@ -150,7 +149,7 @@ _VALUE = re.compile(rb"\"[^\"<]*\"|'[^'<]*'")
 
 def _attributes(data: bytes, start: int, offset: int, tag: re.Match[bytes]) -> Finding:
     """The first thing in an opening tag that is not `name="value"` with white space before it."""
-    opening = f"<{quoted(tag[0].decode())[1:-1]}"
+    opening = tagged(tag[0].decode())[:-1]
     at = tag.end()
     while True:
         gap = _space(data, at)
@@ -204,8 +203,8 @@ _findings = {
     errors.codes[name]: finding
     for name, finding in (
         (errors.XML_ERROR_NO_ELEMENTS, _unfinished),
-        (errors.XML_ERROR_SYNTAX, _text_before),
-        (errors.XML_ERROR_JUNK_AFTER_DOC_ELEMENT, _text_after),
+        (errors.XML_ERROR_SYNTAX, _outside),
+        (errors.XML_ERROR_JUNK_AFTER_DOC_ELEMENT, _outside),
         (errors.XML_ERROR_TAG_MISMATCH, _mismatch),
         (errors.XML_ERROR_DUPLICATE_ATTRIBUTE, _doubled),
         (errors.XML_ERROR_UNDEFINED_ENTITY, _unknown_entity),

@@ -51,9 +51,16 @@ class PMLPromptError(PMLError):
 
 def quoted(text: str, longest: int = 60) -> str:
     """The text in quotes, on one line whatever it holds, its middle left out when it is long."""
-    if len(text) > longest:
-        text = text[: longest - 20] + "…" + text[-19:]
-    return repr(text)
+    return repr(_cut(text, longest))
+
+
+def tagged(name: str) -> str:
+    """The tag of this name, its middle left out when it is long."""
+    return f"<{_cut(name, 60)}>"
+
+
+def _cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else f"{text[: longest - 20]}…{text[-19:]}"
 
 
 def listed(names: Iterable[str], conjunction: str = "or", most: int = 6) -> str:

@@ -9,9 +9,8 @@ import os
 import stat
 from pathlib import Path
 
-from pml.errors import PMLSyntaxError
 from pml.markup import Limits
-from pml.source import FORBIDDEN, read_source
+from pml.source import read_source
 
 _TO_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _TO_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a pipe would wait
@@ -40,10 +39,6 @@ class IncludedFiles:
         data = read_included(self.root, name, min(self.most_bytes, self.bytes_left))
         self.bytes_left -= len(data)
         source = read_source(data, name, len(data))
-        if forbidden := FORBIDDEN.search(source.data):
-            code = f"U+{ord(forbidden[0].decode()):04X}"
-            message = f"character {code}, which XML does not allow; remove it"
-            raise PMLSyntaxError(message, source.at(forbidden.start()))
         return source.data.decode().replace("\r\n", "\n").replace("\r", "\n")
 
 

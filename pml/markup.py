@@ -6,14 +6,14 @@ references, an XML declaration of version 1.0 in UTF-8. What it refuses, each wi
 DOCTYPE and everything that needs one, processing instructions, other entities, namespaces (a
 colon in a name), other encodings, and documents beyond `Limits`. Nothing is ever fetched.
 
-DOCTYPE, processing instructions and overlong attribute lists are refused before expat sees the
-document, so that no entity is declared, let alone expanded, and no tag of a million attributes is
-built up.
+DOCTYPE, processing instructions, too many elements and overlong attribute lists are refused before
+expat sees the document: no entity is declared, let alone expanded, and no tag of a million
+attributes is built up.
 """
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from xml.parsers import expat
 
 from pml.diagnose import diagnosed
@@ -28,6 +28,7 @@ class Limits:
     document_bytes: int = 8 << 20
     depth: int = 64
     elements: int = 100_000
+    """elements, comments and CDATA sections together"""
     attributes: int = 64
     file_bytes: int = 8 << 20
     """of one file named by `src`"""
@@ -82,29 +83,41 @@ def parse_markup(text: str | bytes, file: str, limits: Limits = SCHEMA_LIMITS) -
 
 def _refuse_foreign(source: Source, limits: Limits) -> None:
     """Refuse what expat would have to swallow whole before a handler could object."""
-    pattern = re.compile(
-        rb"<(?:!--(?:.*?-->)?|!\[CDATA\[(?:.*?\]\]>)?|!\w*|\?[^\s?<>]*|[^\s<>/=!?\"'&]++"
-        rb"(?:\s++[^\s=<>\"'/]++\s*+=\s*+(?:\"[^\"<]*+\"|'[^'<]*+')){%d})"
-        % (limits.attributes + 1),
-        re.DOTALL,
-    )
-    for match in pattern.finditer(source.data):
-        found = match[0]
-        if found.startswith((b"<!--", b"<![CDATA[")):
+    for number, match in enumerate(_markup_pattern(limits.attributes).finditer(source.data), 1):
+        kind, found = match.lastgroup, match[0]
+        if number > limits.elements:
+            message = f"more elements and comments than the limit of {limits.elements:,}"
+        elif kind == "section":
             if not found.endswith((b"-->", b"]]>")):
                 return  # never closed: all that follows is inside it, and expat says so
-        elif found == b"<?xml" and match.start() == 0:
             continue
-        elif found.startswith(b"<?"):
+        elif kind == "instruction" and not (found == b"<?xml" and match.start() == 0):
             message = f"processing instruction {quoted(found.decode())}: PML has none; remove it"
-            raise PMLSyntaxError(message, source.at(match.start()))
-        elif found.startswith(b"<!"):
+        elif kind == "declaration":
             advice = "PML has no DTD and declares no entities; remove it"
             message = f"declaration {quoted(found.decode())}: {advice}"
-            raise PMLSyntaxError(message, source.at(match.start()))
-        else:
+        elif kind == "many":
             message = f"a tag with more attributes than the limit of {limits.attributes}"
-            raise PMLSyntaxError(message, source.at(match.start()))
+        else:
+            continue
+        raise PMLSyntaxError(message, source.at(match.start()))
+
+
+@cache
+def _markup_pattern(attributes: int) -> re.Pattern[bytes]:
+    """Any markup but a closing tag; of an opening tag as much as shows that it is one, unless it
+    has more than so many attributes. Nothing in it is ever tried twice (`++`, `*+`)."""
+    name = rb"[^\s<>/=!?\"'&]++"
+    attribute = rb"\s++[^\s=<>\"'/]++\s*+=\s*+(?:\"[^\"<]*+\"|'[^'<]*+')"
+    pattern = rb"""<(?![<\s/>=])(?:
+        (?P<section> !--(?:.*?-->)? | !\[CDATA\[(?:.*?\]\]>)? )
+      | (?P<declaration> !\w* )
+      | (?P<instruction> \?[^\s?<>]* )
+      | (?P<many> %(name)b (?:%(attribute)b){%(most)d} )
+      | (?P<tag> [^\s<>/=!?"'&] )
+    )"""
+    values = {b"name": name, b"attribute": attribute, b"most": attributes + 1}
+    return re.compile(pattern % values, re.DOTALL | re.VERBOSE)
 
 
 @dataclass(slots=True)
@@ -125,7 +138,6 @@ class _TreeBuilder:
         self.limits = limits
         self.open: list[_OpenElement] = []
         self.root: Element | None = None
-        self.elements = 0
         self.pieces: list[str] = []
         self.markup = (Location(source.file, 1, 1), 0, 0)  # place, first byte, byte after the last
         parser = expat.ParserCreate("utf-8")
@@ -159,10 +171,6 @@ class _TreeBuilder:
     def on_start(self, tag: str, attributes: dict[str, str]) -> None:
         self.flush_text()
         at = self.here()
-        self.elements += 1
-        if self.elements > self.limits.elements:
-            message = f"more elements than the limit of {self.limits.elements:,}"
-            raise PMLSyntaxError(message, at)
         if len(self.open) >= self.limits.depth:
             message = f"elements nested deeper than the limit of {self.limits.depth}"
             raise PMLSyntaxError(message, at)
@@ -172,8 +180,9 @@ class _TreeBuilder:
         self.markup = (at, start, match.end())
         element = _OpenElement(tag, attributes, at, match[0], [])
         self.open.append(element)
-        for name in _namespaced(tag, attributes):
-            raise PMLSyntaxError(*_namespace_error(element, name))
+        for name in (tag, *attributes):
+            if ":" in name or name == "xmlns":
+                raise _namespace_error(element, name)
 
     def on_end(self, tag: str) -> None:
         self.flush_text()
@@ -206,15 +215,11 @@ class _TreeBuilder:
             self.pieces.clear()
 
 
-def _namespaced(tag: str, attributes: dict[str, str]) -> Iterator[str]:
-    return (name for name in (tag, *attributes) if ":" in name or name == "xmlns")
-
-
-def _namespace_error(element: _OpenElement, name: str) -> tuple[str, Location]:
+def _namespace_error(element: _OpenElement, name: str) -> PMLSyntaxError:
     written = Element(element.tag, element.attributes, (), element.at, element.opening)
     advice = "PML has no namespaces"
     if name == "xml:space":
         advice += '; write space="preserve"'
     elif name == element.tag:
         advice += f'; a module of this name is imported by <use module="{name}"/>'
-    return f"{quoted(name)}: {advice}", written.attribute_at(name)
+    return PMLSyntaxError(f"{quoted(name)}: {advice}", written.attribute_at(name))

@@ -9,7 +9,7 @@ from typing import cast, get_args
 
 from pml.attributes import check_attributes, required
 from pml.check import check_prompt
-from pml.errors import PMLSyntaxError, quoted
+from pml.errors import PMLSyntaxError, quoted, tagged
 from pml.markup import PROMPT_LIMITS, Element, Limits, Text, parse_markup
 from pml.nodes import Argument, Prompt, PromptImport, PromptNode, PromptRole, PromptText, Role
 from pml.whitespace import preserves, settled
@@ -39,7 +39,7 @@ def parse_prompt(
     root = parse_markup(text, file, limits)
     if root.tag != "prompt":
         hint = "; this is a schema, not a prompt" if root.tag == "schema" else ""
-        raise PMLSyntaxError(f"found <{root.tag}>; expected <prompt schema=…>{hint}", root.at)
+        raise PMLSyntaxError(f"found {tagged(root.tag)}; expected <prompt schema=…>{hint}", root.at)
     schema = required(root, "schema", "travel")
     arguments = _arguments(root, ("schema", "space"), preserves(root, False))
     return Prompt(schema, arguments, _children(root, False, None), root.at)
@@ -100,7 +100,7 @@ def _argument_text(element: Element, preserve: bool) -> str:
     text = ""
     for child in settled(element, preserves(element, preserve)):
         if isinstance(child, Element):
-            message = f"<{child.tag}> in an argument; expected text only"
+            message = f"{tagged(child.tag)} in an argument; expected text only"
             raise PMLSyntaxError(message, child.at)
         text += child.text
     return text

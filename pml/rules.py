@@ -85,7 +85,7 @@ def _refuse_rivals(schema: Schema, scaffold: Scaffold, paths: list[ModulePath]) 
                 if any(member.name == name for member in union.members):
                     other = chosen.setdefault(id(union), path[:depth])
                     if other != path[:depth]:
-                        both = f"'{'/'.join(other)}' and '{'/'.join(path[:depth])}'"
+                        both = listed(("/".join(other), "/".join(path[:depth])), "and")
                         message = f"the scaffold needs both {both}, of which a union admits one"
                         raise PMLSyntaxError(message, scaffold.at)
             owner = children_of(owner)[name]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import cast, get_args
 
 from pml.attributes import check_attributes, choice, flag, length, optional, required, wrong
-from pml.errors import Location, PMLSyntaxError, did_you_mean, listed, quoted
+from pml.errors import Location, PMLSyntaxError, did_you_mean, listed, quoted, tagged
 from pml.include import IncludedFiles, IncludeError
 from pml.markup import SCHEMA_LIMITS, Element, Limits, Text, parse_markup
 from pml.nodes import (
@@ -80,7 +80,7 @@ def parse_schema(
     root = parse_markup(text, file, limits)
     if root.tag != "schema":
         hint = "; this is a prompt, not its schema" if root.tag == "prompt" else ""
-        raise PMLSyntaxError(f"found <{root.tag}>; expected <schema name=…>{hint}", root.at)
+        raise PMLSyntaxError(f"found {tagged(root.tag)}; expected <schema name=…>{hint}", root.at)
     return _SchemaReader(limits, src_root).schema(root)
 
 
@@ -176,7 +176,7 @@ class _SchemaReader:
                     message = "a module without a name in a union; expected a name to import it by"
                     raise PMLSyntaxError(message, child.at)
             elif isinstance(child, Element) or child.text.strip(WHITE):
-                found = f"<{child.tag}>" if isinstance(child, Element) else "text"
+                found = tagged(child.tag) if isinstance(child, Element) else "text"
                 message = f"{found} in a union; expected its alternatives, each in a <module>"
                 raise PMLSyntaxError(message, child.at)
         if not members:
@@ -243,5 +243,5 @@ def _unknown_tag(element: Element) -> PMLSyntaxError:
     else:
         expected = ", ".join(f"<{tag}>" for tag in _CHILDREN)
         guess = did_you_mean(element.tag, _CHILDREN)
-        message = f"<{element.tag}> is no tag of a schema; expected text or {expected}{guess}"
+        message = f"{tagged(element.tag)} is no tag of a schema; expected text or {expected}{guess}"
     return PMLSyntaxError(message, element.at)

@@ -5,15 +5,14 @@ from dataclasses import dataclass, field
 
 from pml.errors import Location, PMLSyntaxError
 
-FORBIDDEN = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]|\xef\xbf[\xbe\xbf]")
-"""The characters that UTF-8 has and XML 1.0 has not."""
-
+_CONTROLS = bytes(set(range(32)) - set(b"\t\n\r"))
+_FORBIDDEN = re.compile(rb"[%b]|\xef\xbf[\xbe\xbf]" % re.escape(_CONTROLS))
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The bytes of a document, known to be UTF-8, without a byte order mark."""
+    """The bytes of a document: UTF-8 of characters that XML allows, without byte order mark."""
 
     data: bytes = field(repr=False)
     file: str
@@ -24,9 +23,9 @@ class Source:
 
 
 def read_source(text: str | bytes, file: str, most_bytes: int) -> Source:
-    """Check size and encoding before anything looks at the content.
+    """Check size, encoding and characters before anything looks at the content.
 
-    Raises PMLSyntaxError, for an encoding error at the first byte that is not UTF-8.
+    Raises PMLSyntaxError, at the first byte that is not UTF-8 or character that XML has not.
     """
     start = Location(file, 1, 1)
     if len(text) > most_bytes:
@@ -49,7 +48,19 @@ def read_source(text: str | bytes, file: str, most_bytes: int) -> Source:
         found = f"byte 0x{source.data[error.start]:02x} is not UTF-8"
         advice = "expected a document in UTF-8; save it in that encoding"
         raise PMLSyntaxError(f"{found}; {advice}", source.at(error.start)) from None
+    _refuse_forbidden(source)
     return source
+
+
+def _refuse_forbidden(source: Source) -> None:
+    """Refuse what UTF-8 has and XML has not. Expat would take a NUL for a sign of UTF-16."""
+    data = source.data
+    controls = len(data) - len(data.translate(None, _CONTROLS))
+    suspicious = controls or b"\xef\xbf\xbe" in data or b"\xef\xbf\xbf" in data
+    if suspicious and (found := _FORBIDDEN.search(data)):
+        code = f"U+{ord(found[0].decode()):04X}"
+        message = f"character {code}, which XML does not allow; remove it"
+        raise PMLSyntaxError(message, source.at(found.start()))
 
 
 def advanced(start: Location, passed: bytes) -> Location:

@@ -45,6 +45,8 @@ def _joint(run: str) -> str:
 
 
 def _dedented(text: str) -> str:
+    if "\n" not in text:
+        return text
     first, *rest = text.split("\n")
     margins = [line[: len(line) - len(line.lstrip(WHITE))] for line in rest if line.strip(WHITE)]
     margin = _common_start(margins)
