@@ -145,6 +145,10 @@ class PromptCache:
     def layout_of(self, name: str) -> Layout:
         return self.schemas[name].layout
 
+    def nodes_of(self, name: str) -> tuple[Node, ...]:
+        """The nodes of a schema's spans: what `encode_schema` encodes."""
+        return self.schemas[name].nodes
+
     def plan(self, prompt: str | bytes | Prompt, file: str = "<prompt>") -> PromptPlan:
         """The prompt resolved: every token, its position, and what it sees.
 
@@ -183,7 +187,7 @@ class PromptCache:
 
     def encode_schema(self, name: str, progress: Progress | None = None) -> int:
         """Encode every state of a schema that is not stored yet; the tokens encoded."""
-        return self._ensure(self.schemas[name].nodes, progress)[1]
+        return self._ensure(self.nodes_of(name), progress)[1]
 
     def _ensure(
         self, nodes: tuple[Node, ...], progress: Progress | None = None

@@ -13,28 +13,34 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 ORDER = {
-    "minillm": (
-        "errors config rope alibi visibility kv attention layers families.base families.llama "
-        "families model "
-        "json_file special_tokens pieces tokenizer_json tokenizer_spm tokenizer "
-        "config_file weights_file checkpoint "
-        "gguf_values ggml gguf chat_markers foreign_tokenizer gguf_tokenizer hf_tokenizer sources "
-        "convert sampling generate cli"
-    ).split(),
-    "pml": (
-        "errors source diagnose markup nodes whitespace attributes include rules schema check "
-        "prompt writer layout context placement plan view reference encoder store assembly engine "
-        "explain compare estimate demo cli"
-    ).split(),
+    "minillm": """
+        errors config rope alibi visibility kv attention layers families.base families.llama
+        families model
+        json_file special_tokens pieces tokenizer_json tokenizer_spm tokenizer
+        config_file weights_file checkpoint
+        gguf_values ggml gguf
+        foreign.chat_markers foreign.tokenizer foreign.source foreign.gguf_tokenizer
+        foreign.gguf_source foreign.hf_tokenizer foreign.hf_source foreign
+        convert sampling generate console flags cli
+    """,
+    "pml": """
+        errors source diagnose markup nodes attributes whitespace include rules schema check
+        prompt writer layout context placement plan view
+        reference encoder store assembly engine explain estimate compare demo
+        cli.documents cli.output cli.language cli.running cli
+    """,
 }
 """A module imports only from those before it in its own list, and `pml` from all of `minillm`."""
 
 TORCH_FREE = {
-    "minillm": "errors json_file special_tokens pieces tokenizer_json tokenizer_spm tokenizer gguf_values ggml gguf",
-    "pml": (
-        "errors source diagnose markup nodes whitespace attributes include rules schema check "
-        "prompt writer layout context placement plan view"
-    ),
+    "minillm": """
+        errors json_file special_tokens pieces tokenizer_json tokenizer_spm tokenizer
+        gguf_values ggml gguf cli
+    """,
+    "pml": """
+        errors source diagnose markup nodes attributes whitespace include rules schema check
+        prompt writer layout context placement plan view cli
+    """,
 }
 
 FORBIDDEN = {"pickle", "marshal", "shelve", "eval", "exec", "yaml"}
@@ -62,7 +68,7 @@ def imports(tree: ast.Module) -> Iterator[str]:
 
 @pytest.mark.parametrize("package", ["minillm", "pml"])
 def test_a_module_imports_only_what_stands_before_it(package: str) -> None:
-    order = ORDER[package]
+    order = ORDER[package].split()
     for name, tree in modules(package):
         assert name in order, f"{package}/{name} has no place in the order"
         allowed = set(order[: order.index(name)]) | {name}
