@@ -1,0 +1,103 @@
+"""The flags that both command-line tools share, and what they do: bring a model into memory."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from minillm.console import Failure, amount, duration, log_to_stderr, note
+
+if TYPE_CHECKING:
+    from minillm.checkpoint import LoadedModel
+    from minillm.sampling import Sampling
+
+
+class DType(StrEnum):
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+    float64 = "float64"
+
+
+class Device(StrEnum):
+    cpu = "cpu"
+    cuda = "cuda"
+    auto = "auto"
+
+
+DTypeFlag = Annotated[DType, typer.Option("--dtype", help="Of the weights and the KV states.")]
+DeviceFlag = Annotated[Device, typer.Option("--device", help="auto: a GPU if there is one.")]
+ThreadsFlag = Annotated[
+    int | None, typer.Option("--threads", min=1, metavar="N", help="CPU threads; default: all.")
+]
+MaxTokensFlag = Annotated[
+    int, typer.Option("--max-tokens", min=1, metavar="N", help="Length of the answer at most.")
+]
+TemperatureFlag = Annotated[
+    float, typer.Option("--temperature", min=0.0, metavar="T", help="0: always the likeliest.")
+]
+TopKFlag = Annotated[
+    int, typer.Option("--top-k", min=0, metavar="K", help="Draw among the K likeliest; 0: all.")
+]
+TopPFlag = Annotated[
+    float, typer.Option("--top-p", metavar="P", help="Draw among the likeliest that hold P.")
+]
+SeedFlag = Annotated[
+    int | None, typer.Option("--seed", metavar="N", help="The same seed draws the same answer.")
+]
+VerboseFlag = Annotated[
+    bool,
+    typer.Option("--verbose", "-v", help="Log what is done to stderr.", callback=log_to_stderr),
+]
+JsonFlag = Annotated[bool, typer.Option("--json", help="Machine-readable, alone on stdout.")]
+
+
+def sampling(temperature: float, top_k: int, top_p: float, seed: int | None) -> Sampling:
+    from minillm.sampling import Sampling
+
+    try:
+        return Sampling(temperature, top_k, top_p, seed)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def load_model(
+    folder: Path, dtype: str = "float32", device: str = "auto", threads: int | None = None
+) -> LoadedModel:
+    """The checkpoint in `folder`, announced with its size and the time it is expected to take.
+
+    Raises `LoadError`; `Failure` where there is no such device.
+    """
+    if not folder.is_dir():
+        raise Failure(f"{folder}: no such folder; `minillm convert` makes one")
+    weights = folder / "model.safetensors"
+    if weights.is_file():
+        note(f"loading {folder.resolve().name}: {_expected(weights)}")
+    import torch
+
+    from minillm.checkpoint import load
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    has_gpu = torch.cuda.is_available()
+    if device == "cuda" and not has_gpu:
+        raise Failure("there is no CUDA device here; take --device cpu")
+    if device == "auto":
+        device = "cuda" if has_gpu else "cpu"
+    return load(folder, dtype=getattr(torch, dtype), device=device)
+
+
+def _expected(weights: Path) -> str:
+    """Size and time: that of importing torch, and of the checksum, whose first bytes are timed."""
+    size, sample = weights.stat().st_size, 8 << 20
+    started = time.perf_counter()
+    with weights.open("rb") as file:
+        part = file.read(sample)
+    hashlib.sha256(part).digest()
+    seconds = (time.perf_counter() - started) * size / max(1, len(part))
+    return f"{amount(size)}, about {duration(2 + seconds)} (an estimate)"
