@@ -1,0 +1,31 @@
+"""`pml`: check and map documents, run and explain prompts, compare with full prefill.
+
+Exit codes as in `minillm.console`, and 3 for documents that are wrong. What needs no model's
+weights (`--help`, `check`, `map`) never imports torch.
+"""
+
+from __future__ import annotations
+
+import typer
+
+from pml.cli.documents import PMLCommands
+from pml.cli.language import check, draw_map
+from pml.cli.running import compare, demo, explain, run
+
+app = typer.Typer(
+    cls=PMLCommands,
+    help="Prompt Cache: declare what prompts share, compute it once, answer many times sooner.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(check)
+app.command("map")(draw_map)
+app.command()(run)
+app.command()(explain)
+app.command()(compare)
+app.command()(demo)
+
+
+def main() -> None:
+    app()

@@ -1,0 +1,125 @@
+"""Schemas and prompts as they are named on a command line, and how their errors are shown."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.cells import cell_len
+
+from minillm.console import Commands, note
+from pml.errors import Location, PMLError
+from pml.markup import PROMPT_LIMITS, SCHEMA_LIMITS
+from pml.prompt import Prompt, parse_prompt
+from pml.schema import Schema, parse_schema
+
+INVALID = 3
+
+
+class LayoutName(StrEnum):
+    fixed = "fixed"
+    packed = "packed"
+
+
+class AttentionName(StrEnum):
+    isolated = "isolated"
+    guaranteed = "guaranteed"
+    scaffold = "scaffold"
+    learned = "learned"
+    joint = "joint"
+
+
+SchemaArgument = Annotated[Path, typer.Argument(metavar="SCHEMA", help="A schema's file.")]
+PromptArgument = Annotated[
+    str, typer.Argument(metavar="PROMPT", help="A prompt's file, its text (<prompt …), or -.")
+]
+ModelFlag = Annotated[
+    Path,
+    typer.Option("--model", metavar="DIR", envvar="PML_MODEL", help="A converted checkpoint."),
+]
+LayoutFlag = Annotated[
+    LayoutName | None, typer.Option("--layout", help="Instead of what the schema says.")
+]
+AttentionFlag = Annotated[
+    AttentionName | None, typer.Option("--attention", help="Instead of what the schema says.")
+]
+
+
+@dataclass(frozen=True)
+class Document:
+    """The bytes of a document, and the name that its errors carry."""
+
+    data: bytes = field(repr=False)
+    file: str
+
+    def prompt(self) -> Prompt:
+        return parse_prompt(self.data, self.file)
+
+
+_unnamed: dict[str, bytes] = {}
+"""What was read but stands in no file, for the line under an error."""
+
+
+def read_schema(path: Path) -> Schema:
+    """Raises `PMLError`, and `OSError` where there is no such file."""
+    data = _read(path, SCHEMA_LIMITS.document_bytes)
+    return parse_schema(data, str(path), src_root=path.parent)
+
+
+def read_prompt(argument: str) -> Document:
+    """The prompt in a file, on stdin (`-`), or in the argument itself, which starts with `<`."""
+    if argument.lstrip().startswith("<"):
+        document = Document(argument.encode(errors="surrogateescape"), "<prompt>")
+    elif argument == "-":
+        document = Document(sys.stdin.buffer.read(PROMPT_LIMITS.document_bytes + 1), "<stdin>")
+    else:
+        return Document(_read(Path(argument), PROMPT_LIMITS.document_bytes), argument)
+    _unnamed[document.file] = document.data
+    return document
+
+
+def _read(path: Path, most_bytes: int) -> bytes:
+    """The file, or one byte more than its parser takes."""
+    with path.open("rb") as file:
+        return file.read(most_bytes + 1)
+
+
+class PMLCommands(Commands):
+    """Knows errors of the language too: one line, and on a terminal the place itself."""
+
+    def explain(self, error: Exception) -> int | None:
+        if not isinstance(error, PMLError):
+            return super().explain(error)
+        tell(error)
+        return INVALID
+
+
+def tell(error: PMLError) -> None:
+    note(str(error))
+    if error.at is not None and sys.stderr.isatty():
+        source = excerpt(error.at, shutil.get_terminal_size().columns)
+        if source:
+            note(source)
+
+
+def excerpt(at: Location, width: int) -> str:
+    """The line of `at`, and below it a caret under the column; empty if it cannot be read."""
+    data = _unnamed.get(at.file)
+    try:
+        data = _read(Path(at.file), SCHEMA_LIMITS.document_bytes) if data is None else data
+    except OSError:
+        return ""
+    lines = re.split(r"\r\n|\r|\n", data.decode("utf-8-sig", errors="replace"))
+    if at.line > len(lines):
+        return ""
+    line = "".join(sign if sign.isprintable() else " " for sign in lines[at.line - 1])
+    column = at.column - 1
+    start = max(0, column - width // 2) if cell_len(line) > width - 4 else 0
+    shown = line[start : start + width - 4]
+    return f"  {shown}\n  {' ' * cell_len(line[start:column])}^"

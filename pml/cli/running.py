@@ -1,0 +1,285 @@
+"""`pml run | explain | compare | demo`: what needs a model. Torch is imported when they start."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from minillm.console import Bar, Failure, amount, duration, note, print_json
+from minillm.flags import (
+    Device,
+    DeviceFlag,
+    DType,
+    DTypeFlag,
+    JsonFlag,
+    MaxTokensFlag,
+    SeedFlag,
+    TemperatureFlag,
+    ThreadsFlag,
+    TopKFlag,
+    TopPFlag,
+    VerboseFlag,
+    load_model,
+    sampling,
+)
+from pml.check import check_prompt
+from pml.cli.documents import (
+    AttentionFlag,
+    Document,
+    LayoutFlag,
+    ModelFlag,
+    PromptArgument,
+    SchemaArgument,
+    read_prompt,
+    read_schema,
+)
+from pml.cli.language import options
+from pml.cli.output import columns, comparison_table, show, span_table
+from pml.view import prompt_ruler
+
+if TYPE_CHECKING:
+    from minillm.sampling import Sampling
+    from pml.compare import Comparison
+    from pml.engine import Prefilled, PromptCache
+    from pml.plan import PromptPlan
+
+
+@dataclass(frozen=True)
+class Session:
+    """A schema in a cache over a loaded model, and one prompt for it, planned."""
+
+    cache: PromptCache
+    document: Document
+    plan: PromptPlan
+
+    @classmethod
+    def open(
+        cls,
+        schema: Path,
+        prompt: str,
+        model: Path,
+        *,
+        dtype: str,
+        device: str,
+        threads: int | None,
+        attention: str | None,
+        layout: str | None,
+    ) -> Session:
+        """What is wrong with the documents is told before the model is loaded."""
+        document, parsed = read_prompt(prompt), read_schema(schema)
+        options(parsed, attention, layout)
+        check_prompt(document.prompt(), parsed)
+        loaded = load_model(model, dtype, device, threads)
+        from pml.engine import PromptCache
+
+        cache = PromptCache(loaded, attention=attention, layout=layout)
+        cache.add_schema(schema)
+        return cls(cache, document, cache.plan(document.data, document.file))
+
+    def encode(self) -> Prefilled:
+        """Encode what is not stored, announced, with a bar."""
+        from pml.estimate import estimate
+
+        expected = estimate(self.cache, self.plan)
+        if expected.states:
+            note(
+                f"encoding {expected.states} states: {expected.tokens:,} tokens, "
+                f"{amount(expected.kv_bytes)} of keys and values, "
+                f"about {duration(expected.seconds)} (an estimate)"
+            )
+        with Bar("encoding", expected.tokens) as bar:
+            return self.cache.prefill(self.plan, progress=lambda _, tokens: bar.advance(tokens))
+
+
+def run(
+    schema: SchemaArgument,
+    prompt: PromptArgument,
+    model: ModelFlag,
+    max_tokens: MaxTokensFlag = 128,
+    as_json: JsonFlag = False,
+    temperature: TemperatureFlag = 0.0,
+    top_k: TopKFlag = 0,
+    top_p: TopPFlag = 1.0,
+    seed: SeedFlag = None,
+    dtype: DTypeFlag = DType.float32,
+    device: DeviceFlag = Device.auto,
+    threads: ThreadsFlag = None,
+    layout: LayoutFlag = None,
+    attention: AttentionFlag = None,
+    verbose: VerboseFlag = False,
+) -> None:
+    """Answer a prompt as the words come; what it took goes to stderr."""
+    draw = sampling(temperature, top_k, top_p, seed)
+    session = Session.open(
+        schema,
+        prompt,
+        model,
+        dtype=dtype,
+        device=device,
+        threads=threads,
+        attention=attention,
+        layout=layout,
+    )
+    encoded = session.encode()
+    answer = _answer(session, encoded, max_tokens, draw, quiet=as_json)
+    if as_json:
+        print_json(answer)
+    else:
+        print()
+        note(_summary(answer))
+
+
+def _answer(
+    session: Session, encoded: Prefilled, max_tokens: int, draw: Sampling, *, quiet: bool
+) -> dict[str, Any]:
+    """The answer to the prompt's text, as `pml run --json` prints it; printed as it comes."""
+    session.cache.forget_buffer()  # the time to the first token shall hold all copies
+    deltas, first = [], 0.0
+    started = time.perf_counter()
+    for delta in session.cache.stream(session.document.data, max_tokens=max_tokens, sampling=draw):
+        first = first or time.perf_counter()
+        deltas.append(delta)
+        if not quiet:
+            print(delta.text, end="", flush=True)
+    finished = time.perf_counter()
+    tokens = [delta.token for delta in deltas if delta.token is not None]
+    return {
+        "text": "".join(delta.text for delta in deltas),
+        "tokens": tokens,
+        "finish_reason": deltas[-1].finish_reason,
+        "usage": {
+            "prompt_tokens": encoded.usage.prompt_tokens,
+            "cached_tokens": encoded.usage.cached_tokens,
+            "fresh_tokens": encoded.usage.fresh_tokens,
+            "encoded_tokens": encoded.usage.encoded_tokens,
+            "completion_tokens": len(tokens),
+        },
+        "timings": {
+            "ttft_s": first - started,
+            "encode_s": encoded.encode_seconds,
+            "decode_s": finished - first,
+        },
+    }
+
+
+def _summary(answer: dict[str, Any]) -> str:
+    usage, timings, count = answer["usage"], answer["timings"], len(answer["tokens"])
+    rate = f", {(count - 1) / timings['decode_s']:.3g} a second" if count > 1 else ""
+    return (
+        f"reused {usage['cached_tokens']:,} tokens, computed {usage['fresh_tokens']:,}; "
+        f"first token after {duration(timings['ttft_s'])}; "
+        f"{count} tokens{rate}; ended by {answer['finish_reason']}"
+    )
+
+
+def explain(
+    schema: SchemaArgument,
+    prompt: PromptArgument,
+    model: ModelFlag,
+    as_json: JsonFlag = False,
+    dtype: DTypeFlag = DType.float32,
+    device: DeviceFlag = Device.auto,
+    threads: ThreadsFlag = None,
+    layout: LayoutFlag = None,
+    attention: AttentionFlag = None,
+    verbose: VerboseFlag = False,
+) -> None:
+    """Show a compiled prompt: each span, its positions, what it sees, whether it is stored."""
+    session = Session.open(
+        schema,
+        prompt,
+        model,
+        dtype=dtype,
+        device=device,
+        threads=threads,
+        attention=attention,
+        layout=layout,
+    )
+    from pml.explain import explain as explain_plan
+
+    content = explain_plan(session.cache, session.plan)
+    if as_json:
+        print_json(content)
+        return
+    print(span_table(content))
+    print()
+    show(prompt_ruler(session.cache.layout_of(session.plan.schema), session.plan, columns()))
+
+
+def compare(
+    schema: SchemaArgument,
+    prompt: PromptArgument,
+    model: ModelFlag,
+    max_tokens: MaxTokensFlag = 32,
+    repeats: Annotated[
+        int, typer.Option("--repeats", min=1, metavar="N", help="Times each is measured.")
+    ] = 5,
+    as_json: JsonFlag = False,
+    save_logits: Annotated[
+        Path | None,
+        typer.Option("--save-logits", metavar="FILE", help="Logits, to a safetensors file."),
+    ] = None,
+    dtype: DTypeFlag = DType.float32,
+    device: DeviceFlag = Device.auto,
+    threads: ThreadsFlag = None,
+    layout: LayoutFlag = None,
+    attention: AttentionFlag = None,
+    verbose: VerboseFlag = False,
+) -> None:
+    """Answer a prompt cached and by full prefill: times, tokens, texts, distance to the oracle."""
+    session = Session.open(
+        schema,
+        prompt,
+        model,
+        dtype=dtype,
+        device=device,
+        threads=threads,
+        attention=attention,
+        layout=layout,
+    )
+    session.encode()
+    from pml.compare import compare as compare_prompts
+
+    with Bar("comparing") as bar:
+        (found,) = compare_prompts(
+            session.cache,
+            [session.document.data],
+            repeats=repeats,
+            max_tokens=max_tokens,
+            progress=lambda what, done, total: bar.show(done, total, what),
+        )
+    if save_logits is not None:
+        _save_logits(found, save_logits)
+    if as_json:
+        settings = {"schema": session.plan.schema, "attention": session.plan.attention}
+        settings |= {"model": session.cache.model.name, "dtype": dtype.value}
+        print_json(found.as_json() | settings | {"repeats": repeats})
+    else:
+        print(comparison_table(found, columns()))
+
+
+def _save_logits(found: Comparison, path: Path) -> None:
+    """`cached` and `oracle`: float32 (V,), of the prompt's last token."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    tensors = {"cached": found.cached_logits, "oracle": found.oracle_logits}
+    try:
+        save_file({name: tensor.float().cpu().clone() for name, tensor in tensors.items()}, path)
+    except SafetensorError as error:
+        raise Failure(f"{path}: {error}") from None
+
+
+def demo(
+    model: ModelFlag = Path("weights/smollm2-135m-instruct"),
+    dtype: DTypeFlag = DType.bfloat16,
+    threads: ThreadsFlag = None,
+    verbose: VerboseFlag = False,
+) -> None:
+    """Three prompts over nine documents: reuse, times, answers, positions."""
+    import_module("pml.demo").run(model, threads=threads, dtype=dtype.value)
