@@ -75,6 +75,11 @@ def _read(content: object) -> CheckpointConfig:
     )
 
 
+def checked(config: ModelConfig) -> ModelConfig:
+    """`config` itself; raises `ValueError` if `load_config` would not take it back."""
+    return _dataclass(ModelConfig, dataclasses.asdict(config), "the configuration", config.family)
+
+
 T = TypeVar("T")
 
 

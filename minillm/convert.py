@@ -118,7 +118,7 @@ def _account(source: Source, table: Mapping[str, Weight]) -> tuple[str, ...]:
         raise LoadError(f"tensor {sorted(missing)[0]} is missing ({len(missing)} in all)")
     for name, weight in table.items():
         shapes = [source.specs[part].shape for part in weight.sources]
-        rows = sum(shape[0] for shape in shapes)
+        rows = sum(shape[0] for shape in shapes if shape)
         if any((rows, *shape[1:]) != weight.shape for shape in shapes):
             raise LoadError(
                 f"{' + '.join(weight.sources)}: shapes {shapes} do not make up {weight.shape}, "

@@ -9,6 +9,7 @@ from types import ModuleType
 from torch import Tensor
 
 from minillm.config import ModelConfig
+from minillm.config_file import checked
 from minillm.errors import LoadError, shown
 from minillm.families import FAMILIES
 from minillm.foreign.tokenizer import ForeignTokenizer
@@ -43,7 +44,7 @@ def read_config(
 ) -> ModelConfig:
     """What a family reads out of a foreign configuration; raises `LoadError`."""
     try:
-        return reader(fields)
+        return checked(reader(fields))
     except KeyError as error:
         raise LoadError(f"the configuration lacks {error}") from error
     except (ValueError, ZeroDivisionError, OverflowError) as error:

@@ -113,7 +113,7 @@ def test_blocks_written_by_hand() -> None:
     assert ours.tolist() == ([-64.0] * 16 + [64.0] * 16) * 8
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     numbers=st.lists(st.integers(-(2**31), 2**31 - 1), max_size=50),
     strings=st.lists(st.text(st.characters(codec="utf-8"), max_size=20), max_size=50),

@@ -16,7 +16,7 @@ from types import MappingProxyType
 
 import pytest
 import sentencepiece
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models
@@ -167,7 +167,6 @@ def test_a_tokenizer_that_gives_a_control_token_is_stopped() -> None:
 
 
 @TOKENIZERS
-@settings(deadline=None)
 @given(data=st.data())
 def test_streaming_is_whole_decoding_of_any_ids(
     make: Callable[[], Tokenizer], data: st.DataObject
@@ -191,7 +190,6 @@ ENCODABLE = st.characters(
 
 
 @TOKENIZERS
-@settings(deadline=None)
 @given(text=st.text(ENCODABLE, max_size=60))
 def test_any_text_comes_back_and_streams_without_broken_characters(
     make: Callable[[], Tokenizer], text: str

@@ -1,0 +1,649 @@
+"""Conversion: every tensor accounted for, exact numbers, refusals that leave nothing behind."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import gguf as oracle
+import gguf_writer as g
+import numpy as np
+import pytest
+import sentencepiece
+import tiny_checkpoints as tiny
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from minillm.checkpoint import load
+from minillm.config_file import load_config
+from minillm.convert import convert
+from minillm.errors import LoadError
+from minillm.foreign.chat_markers import recognise
+from minillm.special_tokens import MarkerTexts
+from minillm.tokenizer import load_tokenizer
+
+ROOT = Path(__file__).parent.parent.parent
+SMOLLM2 = ROOT / "weights" / "smollm2-135m-instruct"
+
+
+def converted(folder: Path) -> dict[str, Tensor]:
+    found: dict[str, Tensor] = load_file(folder / "model.safetensors")
+    return found
+
+
+def expected(weights: tiny.Weights) -> dict[str, Tensor]:
+    """What the tiny model's weights are under our names, written out by hand."""
+    source = {name: torch.from_numpy(array) for name, array in weights.items()}
+    ours = {
+        "embedding.weight": source["model.embed_tokens.weight"],
+        "norm.weight": source["model.norm.weight"],
+    }
+    for layer in range(tiny.L):
+        theirs, block = f"model.layers.{layer}.", f"blocks.{layer}."
+        qkv = [source[f"{theirs}self_attn.{part}_proj.weight"] for part in "qkv"]
+        gate_up = [source[f"{theirs}mlp.{part}_proj.weight"] for part in ("gate", "up")]
+        ours |= {
+            f"{block}attention_norm.weight": source[f"{theirs}input_layernorm.weight"],
+            f"{block}attention.qkv.weight": torch.cat(qkv),
+            f"{block}attention.output.weight": source[f"{theirs}self_attn.o_proj.weight"],
+            f"{block}mlp_norm.weight": source[f"{theirs}post_attention_layernorm.weight"],
+            f"{block}mlp.gate_up.weight": torch.cat(gate_up),
+            f"{block}mlp.down.weight": source[f"{theirs}mlp.down_proj.weight"],
+        }
+    if "lm_head.weight" in source:
+        ours["output.weight"] = source["lm_head.weight"]
+    return ours
+
+
+def assert_same(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+    assert found.keys() == wanted.keys()
+    for name, tensor in wanted.items():
+        assert found[name].dtype == tensor.dtype, name
+        assert torch.equal(found[name], tensor), name
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_hugging_face_folder(tmp_path: Path, parts: int, tied: bool) -> None:
+    weights = tiny.weights(tied=tied)
+    config = tiny.HF_CONFIG | {"tie_word_embeddings": tied}
+    source = tiny.write_folder(tmp_path / "hf", weights, config=config, parts=parts)
+    result = convert(source, tmp_path / "ours")
+    assert_same(converted(tmp_path / "ours"), expected(weights))
+    assert result.num_weights == len(expected(weights))
+    assert result.skipped == ()
+    model = load(tmp_path / "ours")
+    assert model.config == result.config
+    assert (model.config.num_kv_heads, model.config.tie_embeddings) == (tiny.K, tied)
+    assert (model.tokenizer.bos_id, model.tokenizer.placeholder_id) == (None, 0)
+    assert model.tokenizer.stop_ids == {0, 2}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["hf", "ours"]
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_gguf_file(tmp_path: Path, tied: bool) -> None:
+    weights = tiny.weights(tied=tied)
+    source = tiny.write_gguf(tmp_path / "tiny.gguf", tiny.gguf_tensors(weights))
+    result = convert(source, tmp_path / "ours")
+    assert_same(converted(tmp_path / "ours"), expected(weights))
+    assert (result.config.vocab_size, result.config.tie_embeddings) == (tiny.V, tied)
+    provenance = load_config(tmp_path / "ours").source
+    assert provenance["file"] == "tiny.gguf"
+    assert provenance["general.name"] == "tiny"
+    assert provenance["tensor types"] == f"{20 + (not tied)} F32"
+    tokenizer = load_tokenizer(tmp_path / "ours")
+    assert tokenizer.encode(" to<|im_end|>12")[0] == tiny.TOKENS.index("Ġt")
+    assert tokenizer.decode(tokenizer.encode(" to<|im_end|>12")) == " to<|im_end|>12"
+    assert tokenizer.roles["user"].open[0] == 1
+    assert (tokenizer.bos_id, tokenizer.placeholder_id) == (None, 0)
+
+
+def test_packed_types_become_exact_float32_and_float_types_stay(tmp_path: Path) -> None:
+    weights = tiny.weights(tied=True)
+    tensors = {tensor.name: tensor for tensor in tiny.gguf_tensors(weights)}
+    wanted = expected(weights)
+
+    packed = oracle.GGMLQuantizationType.Q8_0
+    q8 = oracle.quants.quantize(weights["model.embed_tokens.weight"], packed)
+    tensors["token_embd.weight"].kind = g.Q8_0
+    tensors["token_embd.weight"].data = q8.tobytes()
+    exact = oracle.quants.dequantize(q8, packed)
+    wanted["embedding.weight"] = torch.from_numpy(exact)
+
+    down = weights["model.layers.0.mlp.down_proj.weight"].astype(np.float16)
+    tensors["blk.0.ffn_down.weight"] = tiny.gguf_tensor("blk.0.ffn_down.weight", down, g.F16)
+    wanted["blocks.0.mlp.down.weight"] = torch.from_numpy(down)
+
+    # A matrix of ours that is made of two dtypes takes the one that holds both.
+    gate = weights["model.layers.1.mlp.gate_proj.weight"].astype(np.float16)
+    tensors["blk.1.ffn_gate.weight"] = tiny.gguf_tensor("blk.1.ffn_gate.weight", gate, g.F16)
+    up = torch.from_numpy(weights["model.layers.1.mlp.up_proj.weight"])
+    wanted["blocks.1.mlp.gate_up.weight"] = torch.cat([torch.from_numpy(gate).float(), up])
+
+    source = tiny.write_gguf(tmp_path / "tiny.gguf", list(tensors.values()))
+    convert(source, tmp_path / "ours")
+    assert_same(converted(tmp_path / "ours"), wanted)
+
+
+def test_bfloat16_stays_and_another_dtype_can_be_asked_for(tmp_path: Path) -> None:
+    weights = {n: torch.from_numpy(a).bfloat16() for n, a in tiny.weights().items()}
+    source = tiny.write_folder(tmp_path / "hf", weights)
+    convert(source, tmp_path / "kept")
+    convert(source, tmp_path / "asked", dtype=torch.float16)
+    kept, asked = converted(tmp_path / "kept"), converted(tmp_path / "asked")
+    assert {tensor.dtype for tensor in kept.values()} == {torch.bfloat16}
+    assert torch.equal(kept["embedding.weight"], weights["model.embed_tokens.weight"])
+    assert {tensor.dtype for tensor in asked.values()} == {torch.float16}
+    assert torch.equal(asked["norm.weight"], weights["model.norm.weight"].half())
+
+
+def test_what_holds_no_weight_is_skipped_and_named(tmp_path: Path) -> None:
+    weights: dict[str, Any] = tiny.weights(tied=True)
+    config = tiny.HF_CONFIG | {"tie_word_embeddings": True}
+    frequencies = "model.layers.0.self_attn.rotary_emb.inv_freq"
+    extra = {
+        frequencies: np.ones(4, np.float32),
+        "lm_head.weight": weights["model.embed_tokens.weight"].copy(),
+    }
+    source = tiny.write_folder(tmp_path / "hf", weights | extra, config=config)
+    assert convert(source, tmp_path / "ours").skipped == (frequencies, "lm_head.weight")
+    assert_same(converted(tmp_path / "ours"), expected(weights))
+
+    ones = tiny.gguf_tensor("rope_freqs.weight", np.ones(4, np.float32))
+    path = tiny.write_gguf(tmp_path / "tiny.gguf", [*tiny.gguf_tensors(weights), ones])
+    assert convert(path, tmp_path / "ours2").skipped == ("rope_freqs.weight",)
+
+
+def test_progress_ends_at_the_total(tmp_path: Path) -> None:
+    source = tiny.write_folder(tmp_path / "hf", tiny.weights())
+    calls: list[tuple[int, int]] = []
+    convert(source, tmp_path / "ours", progress=lambda done, total: calls.append((done, total)))
+    assert [done for done, _ in calls] == sorted({done for done, _ in calls})
+    size = sum(tensor.nbytes for tensor in converted(tmp_path / "ours").values())
+    assert calls[-1] == (size, size)
+
+
+Make = Callable[[Path], Path]
+
+
+def folder(**changes: Any) -> Make:
+    return lambda path: tiny.write_folder(path / "source", tiny.weights(), **changes)
+
+
+def without(name: str) -> Make:
+    weights = tiny.weights()
+    del weights[name]
+    return lambda path: tiny.write_folder(path / "source", weights)
+
+
+def having(name: str, array: Any, **changes: Any) -> Make:
+    weights: dict[str, Any] = tiny.weights() | {name: array}
+    return lambda path: tiny.write_folder(path / "source", weights, **changes)
+
+
+def file(*extra: g.Tensor, **changes: object) -> Make:
+    tensors = [*tiny.gguf_tensors(tiny.weights()), *extra]
+    return lambda path: tiny.write_gguf(path / "x.gguf", tensors, tiny.gguf_metadata(**changes))
+
+
+def edited(edit: Callable[[Path], object], **changes: Any) -> Make:
+    def make(path: Path) -> Path:
+        source = folder(**changes)(path)
+        edit(source)
+        return source
+
+    return make
+
+
+def index(content: object) -> Callable[[Path], None]:
+    """In place of the weights an index that says this."""
+
+    def write(source: Path) -> None:
+        (source / "model.safetensors").unlink()
+        (source / "model.safetensors.index.json").write_text(json.dumps(content), encoding="utf-8")
+
+    return write
+
+
+def pickled(source: Path) -> None:
+    (source / "model.safetensors").rename(source / "pytorch_model.bin")
+
+
+def doubled(source: Path) -> None:
+    name = "model-00001-of-00002.safetensors"
+    save_file(load_file(source / name), source / "model-00002-of-00002.safetensors")
+
+
+NORM = "model.norm.weight"
+RENAMED = {"model_type": "gpt2"}
+TIED = tiny.HF_CONFIG | {"tie_word_embeddings": True}
+NO_MARKER = tiny.TOKENIZER_CONFIG | {"chat_template": tiny.CHATML.replace("im_", "IM_")}
+LLAMA3 = tiny.TOKENIZER_CONFIG | {"chat_template": "<|start_header_id|>{{ role }}<|end_header_id|>"}
+REFUSED: dict[str, tuple[Make, str]] = {
+    "nothing there": (lambda path: path / "absent", "no such file"),
+    "an empty folder": (lambda path: path, "config.json: "),
+    "a missing tensor": (without(NORM), f"tensor {NORM} is missing (1 in all)"),
+    "an unknown tensor": (
+        having("model.extra.weight", np.ones(3, np.float32)),
+        "tensor 'model.extra.weight' has no place in the model",
+    ),
+    "a bias that the configuration lacks": (
+        having("model.layers.0.self_attn.q_proj.bias", np.ones(32, np.float32)),
+        "q_proj.bias' has no place in the model",
+    ),
+    "a wrong shape": (
+        having(NORM, np.ones(31, np.float32)),
+        f"{NORM}: shapes [(31,)] do not make up (32,), the shape of norm.weight",
+    ),
+    "a wrong part of a matrix": (
+        having("model.layers.0.self_attn.k_proj.weight", np.ones((16, 31), np.float32)),
+        "do not make up (64, 32), the shape of blocks.0.attention.qkv.weight",
+    ),
+    "a scalar": (having(NORM, np.float32(1)), f"{NORM}: shapes [()]"),
+    "integers": (having(NORM, np.ones(32, np.int64)), f"tensor '{NORM}' is I64, expected F64, F32"),
+    "an output that should be tied": (
+        folder(config=TIED),
+        "tensor 'lm_head.weight' has no place in the model",
+    ),
+    "another family": (
+        folder(config=tiny.HF_CONFIG | RENAMED),
+        "architecture 'gpt2' is not supported: llama is",
+    ),
+    "a configuration with a hole": (
+        folder(config={k: v for k, v in tiny.HF_CONFIG.items() if k != "hidden_size"}),
+        "the configuration lacks 'hidden_size'",
+    ),
+    "a configuration without heads": (
+        folder(config=tiny.HF_CONFIG | {"num_attention_heads": 0}),
+        "the configuration is not supported",
+    ),
+    "a configuration of texts": (
+        folder(config=tiny.HF_CONFIG | {"hidden_size": "64"}),
+        "hidden_size is '64', expected a whole number",
+    ),
+    "a quantised folder": (
+        folder(config=tiny.HF_CONFIG | {"quantization_config": {}}),
+        "quantised weights are not supported",
+    ),
+    "pickled weights": (edited(pickled), "pickled weights are never read"),
+    "an index that leads outside": (
+        edited(index({"weight_map": {NORM: "../x"}})),
+        "'../x' is not a file of the folder",
+    ),
+    "an index without a map": (
+        edited(index([])),
+        "it has no weight_map",
+    ),
+    "an index of absent files": (
+        edited(index({"weight_map": {NORM: "x"}})),
+        "No such file",
+    ),
+    "a tensor in two files": (edited(doubled, parts=2), "is in two files"),
+    "no tokenizer": (
+        edited(lambda path: (path / "tokenizer.json").unlink()),
+        "neither tokenizer.json nor tokenizer.model",
+    ),
+    "a vocabulary larger than the model's": (
+        lambda path: tiny.write_folder(
+            path / "source",
+            tiny.weights(vocab_size=259),
+            config=tiny.HF_CONFIG | {"vocab_size": 259},
+        ),
+        "the tokenizer has 260 tokens, the model 259",
+    ),
+    "a billion layers": (
+        folder(config=tiny.HF_CONFIG | {"num_hidden_layers": 10**9}),
+        "num_layers is 1000000000, expected a whole number up to 1024",
+    ),
+    "an infinite theta": (
+        folder(config=tiny.HF_CONFIG | {"rope_theta": float("inf")}),
+        "rope_theta is inf, expected a number from 0",
+    ),
+    "a template nobody knows": (folder(tokenizer_config=LLAMA3), "--roles"),
+    "markers that the vocabulary lacks": (
+        edited(lambda path: None, tokenizer=tiny.tokenizer_json() | {"added_tokens": []}),
+        "a chat marker needs '<|im_start|>', which is no special token",
+    ),
+    "a GGUF file of another family": (
+        file(general__architecture="gemma"),
+        "architecture 'gemma' is not supported",
+    ),
+    "a GGUF file without layers": (file(llama__block_count=None), "lacks 'block_count'"),
+    "one part of a GGUF file": (file(split__count=2), "one part of several"),
+    "scaled frequencies": (
+        file(tiny.gguf_tensor("rope_freqs.weight", np.full(4, 2, np.float32))),
+        "scales RoPE's frequencies",
+    ),
+    "a GGUF tensor from elsewhere": (
+        file(tiny.gguf_tensor("v.patch_embd.weight", np.ones(3, np.float32))),
+        "tensor 'v.patch_embd.weight' has no place in the model",
+    ),
+    "a GGUF layer too many": (
+        file(tiny.gguf_tensor("blk.2.attn_norm.weight", np.ones(32, np.float32))),
+        "tensor 'model.layers.2.input_layernorm.weight' has no place in the model",
+    ),
+    "another pre-tokenizer": (
+        file(tokenizer__ggml__pre="llama-bpe"),
+        "pre-tokenizer 'llama-bpe' is not supported in GGUF yet, known: smollm",
+    ),
+    "SentencePiece in GGUF": (
+        file(tokenizer__ggml__model="llama"),
+        "tokenizer 'llama' is not supported in GGUF yet",
+    ),
+    "a vocabulary that is a text": (file(tokenizer__ggml__tokens="abc"), "is no list of strings"),
+    "a token twice": (
+        file(tokenizer__ggml__tokens=[*tiny.TOKENS[:-1], "!"]),
+        "tokenizer.ggml.tokens has the same token twice",
+    ),
+    "kinds of other tokens": (file(tokenizer__ggml__token_type=[1]), "one number for each token"),
+    "a merge of three": (file(tokenizer__ggml__merges=["Ġ t t"]), "'Ġ t t' is not two tokens"),
+    "a merge of nothing known": (file(tokenizer__ggml__merges=["é é"]), "not a tokenizer.json"),
+    "a token id that is a text": (
+        file(tokenizer__ggml__eos_token_id="2"),
+        "tokenizer.ggml.eos_token_id is '2', expected a token id",
+    ),
+    "an end of text beyond the vocabulary": (
+        file(tokenizer__ggml__eos_token_id=9999),
+        "special token 9999 is beyond the 260 tokens",
+    ),
+    "a GGUF file cut off": (
+        lambda path: cut(file()(path)),
+        "reaches beyond the end of the file",
+    ),
+}
+
+
+def cut(path: Path) -> Path:
+    path.write_bytes(path.read_bytes()[:-100])
+    return path
+
+
+@pytest.mark.parametrize(("make", "message"), REFUSED.values(), ids=REFUSED.keys())
+def test_what_cannot_be_converted_is_refused_in_one_line(
+    tmp_path: Path, make: Make, message: str
+) -> None:
+    source = make(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(LoadError) as caught:
+        convert(source, tmp_path / "ours")
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith(str(source))
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_folder_that_exists_is_not_touched(tmp_path: Path) -> None:
+    (tmp_path / "ours").mkdir()
+    with pytest.raises(LoadError, match="exists already"):
+        convert(tiny.write_folder(tmp_path / "hf", tiny.weights()), tmp_path / "ours")
+    assert not any((tmp_path / "ours").iterdir())
+
+
+TEMPLATES = {
+    "smollm2": tiny.CHATML,
+    "qwen": (
+        "{%- for message in messages %}{{- '<|im_start|>' + message.role + '\\n' + message.content"
+        " + '<|im_end|>' + '\\n' }}{%- endfor %}{{- '<|im_start|>assistant\\n' }}"
+    ),
+    "literal": (
+        "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}"
+        "<|im_end|>\n{% endfor %}<|im_start|>assistant\n"
+    ),
+    "double quotes": (
+        '{% for message in messages %}{{"<|im_start|>" + message["role"] + "\\n" + '
+        'message["content"] + "<|im_end|>" + "\\n"}}{% endfor %}{{"<|im_start|>assistant\\n"}}'
+    ),
+}
+
+
+@pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES.keys())
+def test_chatml_is_recognised(template: str) -> None:
+    assert recognise(template) == {
+        role: MarkerTexts(f"<|im_start|>{role}\n", "<|im_end|>\n")
+        for role in ("system", "user", "assistant")
+    }
+
+
+def test_no_template_is_a_model_without_chat() -> None:
+    assert recognise(None) == recognise(" \n") == {}
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ ''.__class__.__mro__ }}",
+        "{% for m in messages %}[INST] {{ m['content'] }} [/INST]{% endfor %}",
+        tiny.CHATML.replace("message['role'] + '\n'", "message['role'] + ' '"),
+        tiny.CHATML.replace("'<|im_end|>' + '\n'", "'<|im_end|>'"),
+        tiny.CHATML.replace("<|im_start|>assistant\n", ""),
+    ],
+)
+def test_other_templates_are_refused_with_the_way_out(template: str) -> None:
+    with pytest.raises(LoadError, match=r'not recognised .* \{"roles": \{"user": .* --roles'):
+        recognise(template)
+
+
+def test_markers_written_by_hand(tmp_path: Path) -> None:
+    source = folder(tokenizer_config=LLAMA3)(tmp_path)
+    roles = {
+        "user": {"open": "<|im_start|>U:", "close": "\n"},
+        "assistant": {"open": "<|im_start|>A:", "close": "<|endoftext|>"},
+    }
+    path = tmp_path / "markers.json"
+    path.write_text(json.dumps({"roles": roles}), encoding="utf-8")
+    convert(source, tmp_path / "ours", roles=path)
+    tokenizer = load_tokenizer(tmp_path / "ours")
+    assert tokenizer.roles.keys() == {"user", "assistant"}
+    assert tokenizer.roles["user"].open == (1, *tokenizer.encode("U:"))
+    assert tokenizer.roles["assistant"].close == (0,)
+    path.write_text('{"roles": {}}', encoding="utf-8")
+    convert(source, tmp_path / "ours2", roles=path)
+    assert load_tokenizer(tmp_path / "ours2").roles == {}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([], "the file is [], expected an object"),
+        ({"roles": {"tool": {}}}, "roles has the unknown key 'tool'"),
+        ({"roles": {"user": {"open": "x"}}}, "role 'user' lacks 'close'"),
+        ({"roles": {"user": {"open": "x", "close": 2}}}, "role 'user': 2 is no text"),
+        (
+            {"roles": {"user": {"open": "<|user|>", "close": ""}}},
+            "a chat marker needs '<|user|>', which is no special token",
+        ),
+    ],
+)
+def test_wrong_markers_are_refused(tmp_path: Path, content: object, message: str) -> None:
+    path = tmp_path / "markers.json"
+    path.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(LoadError) as caught:
+        convert(folder()(tmp_path), tmp_path / "ours", roles=path)
+    assert message in str(caught.value)
+
+
+def added_token(content: str, id: int) -> dict[str, Any]:
+    plain = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized", "special"), False)
+    return {"id": id, "content": content, **plain}
+
+
+def test_chat_markers_that_are_only_added_tokens_become_control_tokens(tmp_path: Path) -> None:
+    # As in Phi-3: `special` is false, so that the library would find the token in any text.
+    definition = tiny.tokenizer_json()
+    first = len(tiny.TOKENS)
+    for id, content in enumerate(("<|user|>", "  ", "<|tool|>"), start=first):
+        definition["added_tokens"].append(added_token(content, id))
+    config = tiny.HF_CONFIG | {"vocab_size": 264}
+    weights = tiny.weights(vocab_size=264)
+    source = tiny.write_folder(tmp_path / "hf", weights, config=config, tokenizer=definition)
+    roles = {"user": {"open": "<|user|>  ", "close": "<|im_end|>"}}
+    (tmp_path / "markers.json").write_text(json.dumps({"roles": roles}), encoding="utf-8")
+    convert(source, tmp_path / "ours", roles=tmp_path / "markers.json")
+    tokenizer = load_tokenizer(tmp_path / "ours")
+    assert tokenizer.roles["user"].open == (first, first + 1)
+    assert tokenizer.control_ids == {0, 1, 2, first, first + 2}
+    # A run of blanks is text all the same, though a marker has one.
+    assert first + 1 in tokenizer.encode("a  b<|user|><|tool|>")
+
+
+@pytest.mark.parametrize(
+    ("settings", "post_processor", "bos"),
+    [
+        ({"add_bos_token": True}, False, 1),
+        ({"add_bos_token": False}, True, None),
+        ({}, True, 1),
+        ({}, False, None),
+    ],
+)
+def test_bos_is_what_the_tokenizer_adds(
+    tmp_path: Path, settings: dict[str, bool], post_processor: bool, bos: int | None
+) -> None:
+    definition = tiny.tokenizer_json()
+    if post_processor:
+        first = {"SpecialToken": {"id": "<|im_start|>", "type_id": 0}}
+        text = {"Sequence": {"id": "A", "type_id": 0}}
+        definition["post_processor"] = {
+            "type": "TemplateProcessing",
+            "single": [first, text],
+            "pair": [first, text],
+            "special_tokens": {
+                "<|im_start|>": {"id": "<|im_start|>", "ids": [1], "tokens": ["<|im_start|>"]}
+            },
+        }
+    config = tiny.TOKENIZER_CONFIG | settings
+    convert(folder(tokenizer=definition, tokenizer_config=config)(tmp_path), tmp_path / "ours")
+    tokenizer = load_tokenizer(tmp_path / "ours")
+    assert tokenizer.bos_id == bos
+    assert 1 not in tokenizer.encode("a")
+
+
+def test_stop_tokens_come_from_all_that_name_them(tmp_path: Path) -> None:
+    def generation(source: Path) -> None:
+        content = {"eos_token_id": [5, 6]}
+        (source / "generation_config.json").write_text(json.dumps(content), encoding="utf-8")
+
+    config = {k: v for k, v in tiny.TOKENIZER_CONFIG.items() if k != "unk_token"}
+    ends = tiny.HF_CONFIG | {"eos_token_id": 7}
+    source = edited(generation, config=ends, tokenizer_config=config)
+    convert(source(tmp_path), tmp_path / "ours")
+    tokenizer = load_tokenizer(tmp_path / "ours")
+    assert tokenizer.stop_ids == {0, 2, 5, 6, 7}
+    assert tokenizer.placeholder_id == 5  # no unknown token, no padding: the first end of text
+
+
+def test_templates_in_files_and_lists(tmp_path: Path) -> None:
+    def jinja(source: Path) -> None:
+        (source / "chat_template.jinja").write_text(tiny.CHATML, encoding="utf-8")
+
+    none = {k: v for k, v in tiny.TOKENIZER_CONFIG.items() if k != "chat_template"}
+    several = [{"name": "tools", "template": "?"}, {"name": "default", "template": tiny.CHATML}]
+    for name, make, roles in (
+        ("file", edited(jinja, tokenizer_config=none), 3),
+        ("list", folder(tokenizer_config=none | {"chat_template": several}), 3),
+        ("none", folder(tokenizer_config=none), 0),
+    ):
+        convert(make(tmp_path / name), tmp_path / name / "ours")
+        assert len(load_tokenizer(tmp_path / name / "ours").roles) == roles
+
+
+def test_no_blank_is_put_before_a_text(tmp_path: Path) -> None:
+    # The three ways in which tokenizer.json files do it.
+    prepend = {"type": "Prepend", "prepend": "▁"}
+    replace = {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}
+    metaspace = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always"}
+    sequence = {"type": "Sequence", "normalizers": [prepend, replace]}
+    byte_level = tiny.tokenizer_json()["pre_tokenizer"]
+    spm = {
+        "decoder": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always"},
+        "model": {
+            "type": "BPE",
+            "vocab": {
+                "<|endoftext|>": 0,
+                "<|im_start|>": 1,
+                "<|im_end|>": 2,
+                "▁": 3,
+                "a": 4,
+                "▁a": 5,
+            },
+            "merges": ["▁ a"],
+        },
+    }
+    none = {k: v for k, v in tiny.TOKENIZER_CONFIG.items() if k != "chat_template"}
+    variants = {
+        "prepend": tiny.tokenizer_json() | spm | {"normalizer": sequence, "pre_tokenizer": None},
+        "metaspace": tiny.tokenizer_json() | spm | {"pre_tokenizer": metaspace},
+        "byte level": tiny.tokenizer_json()
+        | {"pre_tokenizer": byte_level | {"add_prefix_space": True}},
+    }
+    for name, definition in variants.items():
+        source = folder(tokenizer=definition, tokenizer_config=none)(tmp_path / name)
+        convert(source, tmp_path / name / "ours")
+        tokenizer = load_tokenizer(tmp_path / name / "ours")
+        for text in ("a", " a", "a a"):
+            assert tokenizer.decode(tokenizer.encode(text)) == text, name
+
+
+def test_a_folder_with_a_sentencepiece_model(tmp_path: Path) -> None:
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(["the cat sat on the mat", "a dog and a cat"]),
+        model_writer=model,
+        vocab_size=290,
+        model_type="bpe",
+        byte_fallback=True,
+        hard_vocab_limit=False,
+        control_symbols=["<|im_start|>", "<|im_end|>"],
+        minloglevel=2,
+    )
+
+    def replace_tokenizer(source: Path) -> None:
+        (source / "tokenizer.json").unlink()
+        (source / "tokenizer.model").write_bytes(model.getvalue())
+
+    weights = tiny.weights(vocab_size=300)
+    config = tiny.HF_CONFIG | {"vocab_size": 300}
+    tokenizer_config = tiny.TOKENIZER_CONFIG | {"bos_token": "<s>", "unk_token": "<unk>"}
+    source = tiny.write_folder(
+        tmp_path / "hf", weights, config=config, tokenizer_config=tokenizer_config
+    )
+    replace_tokenizer(source)
+    convert(source, tmp_path / "ours")
+    tokenizer = load_tokenizer(tmp_path / "ours")
+    assert (tokenizer.bos_id, tokenizer.placeholder_id) == (1, 0)
+    assert tokenizer.roles["user"].open == (3, *tokenizer.encode("user\n"))
+    assert tokenizer.roles["user"].close == (4, *tokenizer.encode("\n"))
+    assert tokenizer.stop_ids == {2, 4}
+
+
+@pytest.mark.model
+@pytest.mark.filterwarnings("ignore")  # the gguf package's own, about numpy
+def test_every_weight_of_smollm2_is_the_gguf_files() -> None:
+    file = oracle.GGUFReader(SMOLLM2.with_suffix(".gguf"))
+    theirs = {tensor.name: tensor for tensor in file.tensors}
+
+    def weight(name: str) -> Tensor:
+        tensor = theirs.pop(f"{name}.weight")
+        return torch.from_numpy(oracle.quants.dequantize(tensor.data, tensor.tensor_type))
+
+    def half_split(rows: Tensor, heads: int) -> Tensor:
+        return rows.view(heads, 32, 2, 576).transpose(1, 2).reshape(heads * 64, 576)
+
+    wanted = {"embedding.weight": weight("token_embd"), "norm.weight": weight("output_norm")}
+    for layer in range(30):
+        ours, blk = f"blocks.{layer}.", f"blk.{layer}."
+        q, k = half_split(weight(f"{blk}attn_q"), 9), half_split(weight(f"{blk}attn_k"), 3)
+        gate_up = [weight(f"{blk}ffn_gate"), weight(f"{blk}ffn_up")]
+        wanted |= {
+            f"{ours}attention_norm.weight": weight(f"{blk}attn_norm"),
+            f"{ours}attention.qkv.weight": torch.cat([q, k, weight(f"{blk}attn_v")]),
+            f"{ours}attention.output.weight": weight(f"{blk}attn_output"),
+            f"{ours}mlp_norm.weight": weight(f"{blk}ffn_norm"),
+            f"{ours}mlp.gate_up.weight": torch.cat(gate_up),
+            f"{ours}mlp.down.weight": weight(f"{blk}ffn_down"),
+        }
+    assert not theirs
+    assert_same(converted(SMOLLM2), wanted)
