@@ -147,7 +147,7 @@ def resolve(
             fresh.append(Fresh(name_of(span.owner), span.owner, span.start, span.tokens))
         elif span.cached:
             placed.append(nodes[span.index])
-    if not placed and not fresh:
+    if not fresh and all(node.is_placeholder for node in placed):
         raise PMLError("the prompt holds no token: no text, and nothing of the schema", prompt.at)
     return PromptPlan(layout.schema.name, attention, _spans(placed, fresh))
 
