@@ -157,12 +157,15 @@ def _start(text: _Text, used: Sequence[_Used], layout: Layout) -> int:
         return max((taken.stop for taken in used), default=0)
     if text.previous is None and text.next is not None:
         bound = layout.region(text.next).start
-        return max((taken.stop for taken in used if taken.start < bound), default=0)
-    after = text.previous or text.parent
-    inside = [taken.stop for taken in used if taken.owner[: len(after)] == after]
-    start = max(inside, default=layout.region(after).start)
-    # After an empty module the place may be taken by the text before it already.
-    return max((t.stop for t in used if t.is_new and t.start == start), default=start)
+        start = max((taken.stop for taken in used if taken.start < bound), default=0)
+    else:
+        after = text.previous or text.parent
+        inside = [taken.stop for taken in used if taken.owner[: len(after)] == after]
+        start = max(inside, default=layout.region(after).start)
+    # Where other new text stands already, as it may beside an empty module, it follows that.
+    for taken in sorted((t for t in used if t.is_new), key=lambda t: t.start):
+        start = taken.stop if taken.start <= start < taken.stop else start
+    return start
 
 
 def _check_fits(text: Fresh, used: Sequence[_Used], at: Location) -> None:
