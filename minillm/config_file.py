@@ -66,7 +66,7 @@ def _read(content: object) -> CheckpointConfig:
     if not isinstance(source, dict):
         raise ValueError(f"source is {shown(source)}, expected an object")
     family = top["model"].get("family") if isinstance(top["model"], dict) else None
-    if family not in FAMILIES:
+    if not isinstance(family, str) or family not in FAMILIES:
         raise ValueError(f"family is {shown(family)}, known are {', '.join(FAMILIES)}")
     return CheckpointConfig(
         model=_dataclass(ModelConfig, top["model"], "model", family),

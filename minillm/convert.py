@@ -66,7 +66,9 @@ def convert(
     except OSError as error:
         raise LoadError(f"{target}: {error}") from error
     except LoadError as error:
-        raise LoadError(f"{source}: {str(error).removeprefix(f'{source}: ')}") from error
+        message = str(error)
+        named = message.startswith(str(source))
+        raise LoadError(message if named else f"{source}: {message}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return Converted(target, *converted)

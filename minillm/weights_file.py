@@ -48,7 +48,8 @@ class TensorSpec:
 class WeightsFile:
     """An open safetensors file; its tensors are mapped from the file, not copied."""
 
-    def __init__(self, handle: Any) -> None:
+    def __init__(self, path: Path, handle: Any) -> None:
+        self._path = path
         self._handle = handle
         self.names = frozenset(handle.keys())
 
@@ -56,7 +57,8 @@ class WeightsFile:
         part = self._handle.get_slice(name)
         dtype = part.get_dtype()
         if dtype not in DTYPES:
-            raise LoadError(f"tensor {shown(name)} is {dtype}, expected {', '.join(DTYPES)}")
+            known = ", ".join(DTYPES)
+            raise LoadError(f"{self._path}: tensor {shown(name)} is {dtype}, expected {known}")
         return TensorSpec(DTYPES[dtype], tuple(part.get_shape()))
 
     def tensor(self, name: str) -> Tensor:
@@ -73,7 +75,7 @@ def open_weights(path: Path) -> Iterator[WeightsFile]:
     except (SafetensorError, OSError, LoadError) as error:
         raise LoadError(f"{path}: {error}") from error
     with handle:
-        yield WeightsFile(handle)
+        yield WeightsFile(path, handle)
 
 
 def write_weights(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,7 +11,6 @@ import gguf as oracle
 import gguf_writer as g
 import numpy as np
 import pytest
-import sentencepiece
 import tiny_checkpoints as tiny
 import torch
 from safetensors.torch import load_file, save_file
@@ -22,8 +20,7 @@ from minillm.checkpoint import load
 from minillm.config_file import load_config
 from minillm.convert import convert
 from minillm.errors import LoadError
-from minillm.foreign.chat_markers import recognise
-from minillm.special_tokens import MarkerTexts
+from minillm.gguf import GGUFFile
 from minillm.tokenizer import load_tokenizer
 
 ROOT = Path(__file__).parent.parent.parent
@@ -383,257 +380,19 @@ def test_a_folder_that_exists_is_not_touched(tmp_path: Path) -> None:
     assert not any((tmp_path / "ours").iterdir())
 
 
-TEMPLATES = {
-    "smollm2": tiny.CHATML,
-    "qwen": (
-        "{%- for message in messages %}{{- '<|im_start|>' + message.role + '\\n' + message.content"
-        " + '<|im_end|>' + '\\n' }}{%- endfor %}{{- '<|im_start|>assistant\\n' }}"
-    ),
-    "literal": (
-        "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}"
-        "<|im_end|>\n{% endfor %}<|im_start|>assistant\n"
-    ),
-    "double quotes": (
-        '{% for message in messages %}{{"<|im_start|>" + message["role"] + "\\n" + '
-        'message["content"] + "<|im_end|>" + "\\n"}}{% endfor %}{{"<|im_start|>assistant\\n"}}'
-    ),
-}
-
-
-@pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES.keys())
-def test_chatml_is_recognised(template: str) -> None:
-    assert recognise(template) == {
-        role: MarkerTexts(f"<|im_start|>{role}\n", "<|im_end|>\n")
-        for role in ("system", "user", "assistant")
-    }
-
-
-def test_no_template_is_a_model_without_chat() -> None:
-    assert recognise(None) == recognise(" \n") == {}
-
-
-@pytest.mark.parametrize(
-    "template",
-    [
-        "{{ ''.__class__.__mro__ }}",
-        "{% for m in messages %}[INST] {{ m['content'] }} [/INST]{% endfor %}",
-        tiny.CHATML.replace("message['role'] + '\n'", "message['role'] + ' '"),
-        tiny.CHATML.replace("'<|im_end|>' + '\n'", "'<|im_end|>'"),
-        tiny.CHATML.replace("<|im_start|>assistant\n", ""),
-    ],
-)
-def test_other_templates_are_refused_with_the_way_out(template: str) -> None:
-    with pytest.raises(LoadError, match=r'not recognised .* \{"roles": \{"user": .* --roles'):
-        recognise(template)
-
-
-def test_markers_written_by_hand(tmp_path: Path) -> None:
-    source = folder(tokenizer_config=LLAMA3)(tmp_path)
-    roles = {
-        "user": {"open": "<|im_start|>U:", "close": "\n"},
-        "assistant": {"open": "<|im_start|>A:", "close": "<|endoftext|>"},
-    }
-    path = tmp_path / "markers.json"
-    path.write_text(json.dumps({"roles": roles}), encoding="utf-8")
-    convert(source, tmp_path / "ours", roles=path)
-    tokenizer = load_tokenizer(tmp_path / "ours")
-    assert tokenizer.roles.keys() == {"user", "assistant"}
-    assert tokenizer.roles["user"].open == (1, *tokenizer.encode("U:"))
-    assert tokenizer.roles["assistant"].close == (0,)
-    path.write_text('{"roles": {}}', encoding="utf-8")
-    convert(source, tmp_path / "ours2", roles=path)
-    assert load_tokenizer(tmp_path / "ours2").roles == {}
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ([], "the file is [], expected an object"),
-        ({"roles": {"tool": {}}}, "roles has the unknown key 'tool'"),
-        ({"roles": {"user": {"open": "x"}}}, "role 'user' lacks 'close'"),
-        ({"roles": {"user": {"open": "x", "close": 2}}}, "role 'user': 2 is no text"),
-        (
-            {"roles": {"user": {"open": "<|user|>", "close": ""}}},
-            "a chat marker needs '<|user|>', which is no special token",
-        ),
-    ],
-)
-def test_wrong_markers_are_refused(tmp_path: Path, content: object, message: str) -> None:
-    path = tmp_path / "markers.json"
-    path.write_text(json.dumps(content), encoding="utf-8")
-    with pytest.raises(LoadError) as caught:
-        convert(folder()(tmp_path), tmp_path / "ours", roles=path)
-    assert message in str(caught.value)
-
-
-def added_token(content: str, id: int) -> dict[str, Any]:
-    plain = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized", "special"), False)
-    return {"id": id, "content": content, **plain}
-
-
-def test_chat_markers_that_are_only_added_tokens_become_control_tokens(tmp_path: Path) -> None:
-    # As in Phi-3: `special` is false, so that the library would find the token in any text.
-    definition = tiny.tokenizer_json()
-    first = len(tiny.TOKENS)
-    for id, content in enumerate(("<|user|>", "  ", "<|tool|>"), start=first):
-        definition["added_tokens"].append(added_token(content, id))
-    config = tiny.HF_CONFIG | {"vocab_size": 264}
-    weights = tiny.weights(vocab_size=264)
-    source = tiny.write_folder(tmp_path / "hf", weights, config=config, tokenizer=definition)
-    roles = {"user": {"open": "<|user|>  ", "close": "<|im_end|>"}}
-    (tmp_path / "markers.json").write_text(json.dumps({"roles": roles}), encoding="utf-8")
-    convert(source, tmp_path / "ours", roles=tmp_path / "markers.json")
-    tokenizer = load_tokenizer(tmp_path / "ours")
-    assert tokenizer.roles["user"].open == (first, first + 1)
-    assert tokenizer.control_ids == {0, 1, 2, first, first + 2}
-    # A run of blanks is text all the same, though a marker has one.
-    assert first + 1 in tokenizer.encode("a  b<|user|><|tool|>")
-
-
-@pytest.mark.parametrize(
-    ("settings", "post_processor", "bos"),
-    [
-        ({"add_bos_token": True}, False, 1),
-        ({"add_bos_token": False}, True, None),
-        ({}, True, 1),
-        ({}, False, None),
-    ],
-)
-def test_bos_is_what_the_tokenizer_adds(
-    tmp_path: Path, settings: dict[str, bool], post_processor: bool, bos: int | None
-) -> None:
-    definition = tiny.tokenizer_json()
-    if post_processor:
-        first = {"SpecialToken": {"id": "<|im_start|>", "type_id": 0}}
-        text = {"Sequence": {"id": "A", "type_id": 0}}
-        definition["post_processor"] = {
-            "type": "TemplateProcessing",
-            "single": [first, text],
-            "pair": [first, text],
-            "special_tokens": {
-                "<|im_start|>": {"id": "<|im_start|>", "ids": [1], "tokens": ["<|im_start|>"]}
-            },
-        }
-    config = tiny.TOKENIZER_CONFIG | settings
-    convert(folder(tokenizer=definition, tokenizer_config=config)(tmp_path), tmp_path / "ours")
-    tokenizer = load_tokenizer(tmp_path / "ours")
-    assert tokenizer.bos_id == bos
-    assert 1 not in tokenizer.encode("a")
-
-
-def test_stop_tokens_come_from_all_that_name_them(tmp_path: Path) -> None:
-    def generation(source: Path) -> None:
-        content = {"eos_token_id": [5, 6]}
-        (source / "generation_config.json").write_text(json.dumps(content), encoding="utf-8")
-
-    config = {k: v for k, v in tiny.TOKENIZER_CONFIG.items() if k != "unk_token"}
-    ends = tiny.HF_CONFIG | {"eos_token_id": 7}
-    source = edited(generation, config=ends, tokenizer_config=config)
-    convert(source(tmp_path), tmp_path / "ours")
-    tokenizer = load_tokenizer(tmp_path / "ours")
-    assert tokenizer.stop_ids == {0, 2, 5, 6, 7}
-    assert tokenizer.placeholder_id == 5  # no unknown token, no padding: the first end of text
-
-
-def test_templates_in_files_and_lists(tmp_path: Path) -> None:
-    def jinja(source: Path) -> None:
-        (source / "chat_template.jinja").write_text(tiny.CHATML, encoding="utf-8")
-
-    none = {k: v for k, v in tiny.TOKENIZER_CONFIG.items() if k != "chat_template"}
-    several = [{"name": "tools", "template": "?"}, {"name": "default", "template": tiny.CHATML}]
-    for name, make, roles in (
-        ("file", edited(jinja, tokenizer_config=none), 3),
-        ("list", folder(tokenizer_config=none | {"chat_template": several}), 3),
-        ("none", folder(tokenizer_config=none), 0),
-    ):
-        convert(make(tmp_path / name), tmp_path / name / "ours")
-        assert len(load_tokenizer(tmp_path / name / "ours").roles) == roles
-
-
-def test_no_blank_is_put_before_a_text(tmp_path: Path) -> None:
-    # The three ways in which tokenizer.json files do it.
-    prepend = {"type": "Prepend", "prepend": "▁"}
-    replace = {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}
-    metaspace = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always"}
-    sequence = {"type": "Sequence", "normalizers": [prepend, replace]}
-    byte_level = tiny.tokenizer_json()["pre_tokenizer"]
-    spm = {
-        "decoder": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always"},
-        "model": {
-            "type": "BPE",
-            "vocab": {
-                "<|endoftext|>": 0,
-                "<|im_start|>": 1,
-                "<|im_end|>": 2,
-                "▁": 3,
-                "a": 4,
-                "▁a": 5,
-            },
-            "merges": ["▁ a"],
-        },
-    }
-    none = {k: v for k, v in tiny.TOKENIZER_CONFIG.items() if k != "chat_template"}
-    variants = {
-        "prepend": tiny.tokenizer_json() | spm | {"normalizer": sequence, "pre_tokenizer": None},
-        "metaspace": tiny.tokenizer_json() | spm | {"pre_tokenizer": metaspace},
-        "byte level": tiny.tokenizer_json()
-        | {"pre_tokenizer": byte_level | {"add_prefix_space": True}},
-    }
-    for name, definition in variants.items():
-        source = folder(tokenizer=definition, tokenizer_config=none)(tmp_path / name)
-        convert(source, tmp_path / name / "ours")
-        tokenizer = load_tokenizer(tmp_path / name / "ours")
-        for text in ("a", " a", "a a"):
-            assert tokenizer.decode(tokenizer.encode(text)) == text, name
-
-
-def test_a_folder_with_a_sentencepiece_model(tmp_path: Path) -> None:
-    model = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(["the cat sat on the mat", "a dog and a cat"]),
-        model_writer=model,
-        vocab_size=290,
-        model_type="bpe",
-        byte_fallback=True,
-        hard_vocab_limit=False,
-        control_symbols=["<|im_start|>", "<|im_end|>"],
-        minloglevel=2,
-    )
-
-    def replace_tokenizer(source: Path) -> None:
-        (source / "tokenizer.json").unlink()
-        (source / "tokenizer.model").write_bytes(model.getvalue())
-
-    weights = tiny.weights(vocab_size=300)
-    config = tiny.HF_CONFIG | {"vocab_size": 300}
-    tokenizer_config = tiny.TOKENIZER_CONFIG | {"bos_token": "<s>", "unk_token": "<unk>"}
-    source = tiny.write_folder(
-        tmp_path / "hf", weights, config=config, tokenizer_config=tokenizer_config
-    )
-    replace_tokenizer(source)
-    convert(source, tmp_path / "ours")
-    tokenizer = load_tokenizer(tmp_path / "ours")
-    assert (tokenizer.bos_id, tokenizer.placeholder_id) == (1, 0)
-    assert tokenizer.roles["user"].open == (3, *tokenizer.encode("user\n"))
-    assert tokenizer.roles["user"].close == (4, *tokenizer.encode("\n"))
-    assert tokenizer.stop_ids == {2, 4}
-
-
 @pytest.mark.model
-@pytest.mark.filterwarnings("ignore")  # the gguf package's own, about numpy
-def test_every_weight_of_smollm2_is_the_gguf_files() -> None:
-    file = oracle.GGUFReader(SMOLLM2.with_suffix(".gguf"))
-    theirs = {tensor.name: tensor for tensor in file.tensors}
+def test_weights_of_smollm2_are_the_gguf_files() -> None:
+    # With the permutation as llama.cpp's converter states it, inverted; three layers stand for all.
+    file = GGUFFile.open(SMOLLM2.with_suffix(".gguf"))
 
     def weight(name: str) -> Tensor:
-        tensor = theirs.pop(f"{name}.weight")
-        return torch.from_numpy(oracle.quants.dequantize(tensor.data, tensor.tensor_type))
+        return torch.from_numpy(file.load(f"{name}.weight"))
 
     def half_split(rows: Tensor, heads: int) -> Tensor:
         return rows.view(heads, 32, 2, 576).transpose(1, 2).reshape(heads * 64, 576)
 
     wanted = {"embedding.weight": weight("token_embd"), "norm.weight": weight("output_norm")}
-    for layer in range(30):
+    for layer in (0, 14, 29):
         ours, blk = f"blocks.{layer}.", f"blk.{layer}."
         q, k = half_split(weight(f"{blk}attn_q"), 9), half_split(weight(f"{blk}attn_k"), 3)
         gate_up = [weight(f"{blk}ffn_gate"), weight(f"{blk}ffn_up")]
@@ -645,5 +404,5 @@ def test_every_weight_of_smollm2_is_the_gguf_files() -> None:
             f"{ours}mlp.gate_up.weight": torch.cat(gate_up),
             f"{ours}mlp.down.weight": weight(f"{blk}ffn_down"),
         }
-    assert not theirs
-    assert_same(converted(SMOLLM2), wanted)
+    found = converted(SMOLLM2)
+    assert_same({name: found[name] for name in wanted}, wanted)
