@@ -132,21 +132,22 @@ def hard_text(rng: random.Random, names: list[str], pieces: list[str]) -> str:
 
 
 @pytest.mark.fuzz
+@pytest.mark.parametrize("count", [5000, pytest.param(2_000_000, marks=pytest.mark.soak)])
 @TOKENIZERS
-def test_no_text_gives_a_control_token(make: Callable[[], Tokenizer]) -> None:
+def test_no_text_gives_a_control_token(make: Callable[[], Tokenizer], count: int) -> None:
     tokenizer, rng = make(), random.Random(17)
     definition = json.loads((GOLDEN / "smollm2" / "tokenizer.json").read_bytes())
     names = [token["content"] for token in definition["added_tokens"]] + list(CONTROL_NAMES)
     ordinary = [id for id in range(tokenizer.vocab_size) if id not in tokenizer.control_ids]
     pieces = [tokenizer.decode([id]) for id in rng.sample(ordinary, min(len(ordinary), 500))]
     spelled = 0
-    for _ in range(5000):
+    for _ in range(count):
         text = hard_text(rng, names, pieces)
         ids = tokenizer.encode(text)
         assert tokenizer.control_ids.isdisjoint(ids), text
         assert tokenizer.decode(ids) == text
         spelled += any(name in text for name in names)
-    assert spelled > 3000  # the texts do spell them
+    assert spelled > 0.6 * count  # the texts do spell them
 
 
 def test_the_trusted_instance_would_parse_what_the_other_does_not() -> None:
