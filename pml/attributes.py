@@ -27,13 +27,13 @@ def required(element: Element, name: str, example: str) -> str:
     if value is None:
         message = f'<{element.tag}> has no {name}; write <{element.tag} {name}="{example}">'
         raise PMLSyntaxError(message, element.at)
-    return _checked_name(element, name, value)
+    return _checked(element, name, value, example)
 
 
-def optional(element: Element, name: str) -> str | None:
+def optional(element: Element, name: str, example: str) -> str | None:
     """The value of an attribute that may be missing but not empty."""
     value = element.attributes.get(name)
-    return None if value is None else _checked_name(element, name, value)
+    return None if value is None else _checked(element, name, value, example)
 
 
 def choice(
@@ -72,8 +72,11 @@ def length(element: Element) -> int:
     return int(value)
 
 
-def _checked_name(element: Element, name: str, value: str) -> str:
-    if value != value.strip() or not value:
-        expected = "expected a name" + (" without white space at its ends" if value.strip() else "")
-        raise wrong(element, name, f"{name}={quoted(value)}; {expected}")
+def _checked(element: Element, name: str, value: str, example: str) -> str:
+    bare = value.strip()
+    if not bare:
+        raise wrong(element, name, f'{name}={quoted(value)} is empty; write {name}="{example}"')
+    if bare != value:
+        message = f"{name}={quoted(value)} has white space at its ends; remove it"
+        raise wrong(element, name, message)
     return value

@@ -40,9 +40,8 @@ def prompt_errors(
 ) -> Iterator[PMLPromptError]:
     """All that does not fit, an import's own errors before those of what it holds."""
     if prompt.schema != schema.name:
-        found = f"the prompt is for schema {quoted(prompt.schema)}"
-        guess = did_you_mean(prompt.schema, [schema.name])
-        yield PMLPromptError(f"{found}; expected {quoted(schema.name)}{guess}", prompt.at)
+        message = f"the prompt asks for schema {quoted(prompt.schema)}; this one is called"
+        yield PMLPromptError(f"{message} {quoted(schema.name)}", prompt.at)
     else:
         yield from _Checker(schema, repeat).scope(_Scope(schema, (), None, None), prompt)
 
@@ -147,7 +146,7 @@ def _arguments(
     for name, parameter in parameters.items():
         if parameter.default is None and name not in given.arguments:
             message = f"{scope.named} lacks its argument {quoted(name)}, which has no default"
-            advice = f"write {_opening(given, name)}"
+            advice = f"write {_opening(given, name)}, at most {parameter.length} tokens long"
             yield PMLPromptError(f"{message}; {advice}", given.at)
 
 
@@ -155,7 +154,7 @@ def _opening(given: Prompt | PromptImport, argument: str) -> str:
     """How to give an argument, with `<arg>` where an attribute cannot have its name."""
     own = ("schema", "space") if isinstance(given, Prompt) else ("module",)
     if argument in own or not _XML_NAME.fullmatch(argument):
-        return f"<arg name={quoted(argument)}>…</arg> inside"
+        return f"<arg name={quoted(argument)}>…</arg> inside its tag"
     opening = "<prompt schema=…" if isinstance(given, Prompt) else _tag(given.name)[:-1]
     return f'{opening} {argument}="…">'
 
@@ -177,12 +176,15 @@ def _where_parameter(schema: Schema, scope: _Scope, name: str) -> str:
 
 def _unknown(schema: Schema, scope: _Scope, node: PromptImport) -> PMLPromptError:
     """An import of what the owner does not hold; tells where it stands if it does elsewhere."""
-    message = f"{scope.named} holds no module {quoted(node.name)}"
+    holder = scope.named if scope.path else "the schema's root"
+    message = f"{holder} holds no module {quoted(node.name)}"
     known = children_of(scope.owner)
     elsewhere = [path for path, _ in _owners(schema) if path and path[-1] == node.name]
     if elsewhere:
-        tags = ("".join(map(_tag, path[:-1])) or "<prompt>" for path in elsewhere)
-        return PMLPromptError(f"{message}; import it inside {' or '.join(tags)}", node.at)
+        tags = ["".join(map(_tag, path[:-1])) or "<prompt>" for path in elsewhere[:3]]
+        places = listed("/".join(path) for path in elsewhere)
+        advice = f"it stands at {places}: import it inside {' or '.join(tags)}"
+        return PMLPromptError(f"{message}; {advice}", node.at)
     if node.name in _SCHEMA_TAGS:
         advice = 'a prompt imports a module by its name, <name/> or <use module="name"/>'
         return PMLPromptError(f"{message}; {advice}", node.at)

@@ -6,6 +6,7 @@ the document's bytes and expat's error code, not on expat's version.
 """
 
 import re
+from collections.abc import Iterator
 from xml.parsers.expat import errors
 
 from pml.errors import Location, PMLSyntaxError, quoted, tagged
@@ -44,7 +45,7 @@ def _unfinished(data: bytes, offset: int, opened: Opened) -> Finding:
 
 
 def _outside(data: bytes, offset: int, opened: Opened) -> Finding:
-    return "text outside the document's one element; expected nothing before or after it", offset
+    return "content outside the document's one element; expected nothing there", offset
 
 
 def _mismatch(data: bytes, offset: int, opened: Opened) -> Finding:
@@ -61,21 +62,22 @@ def _doubled(data: bytes, offset: int, opened: Opened) -> Finding:
 
 
 def _unknown_entity(data: bytes, offset: int, opened: Opened) -> Finding:
-    for reference in _REFERENCE.finditer(data, offset):
-        if not reference[1] and reference[2] not in _KNOWN:
-            offset = reference.start()
-            break
+    unknown = (r for r in _REFERENCE.finditer(data, offset) if not r[1] and r[2] not in _KNOWN)
+    shown, at = _first(unknown, offset)
     expected = "expected &amp; &lt; &gt; &quot; &apos; or a character's number as in &#233;"
-    return f"unknown entity {_shown(_REFERENCE.match(data, offset))}; {expected}", offset
+    return f"unknown entity {shown}; {expected}", at
 
 
 def _bad_number(data: bytes, offset: int, opened: Opened) -> Finding:
-    for reference in _REFERENCE.finditer(data, offset):
-        if reference[1] and not _names_character(reference[2]):
-            offset = reference.start()
-            break
-    shown = _shown(_REFERENCE.match(data, offset))
-    return f"{shown} names no character that XML allows; remove it", offset
+    numbers = (r for r in _REFERENCE.finditer(data, offset) if r[1])
+    shown, at = _first((r for r in numbers if not _names_character(r[2])), offset)
+    return f"{shown} names no character that XML allows; remove it", at
+
+
+def _first(references: Iterator[re.Match[bytes]], offset: int) -> Finding:
+    """The first of them: in an attribute expat tells no more than the tag's place."""
+    found = next(references, None)
+    return _shown(found), found.start() if found else offset
 
 
 def _names_character(digits: bytes) -> bool:
@@ -126,8 +128,9 @@ def _in_comment(data: bytes, offset: int) -> bool:
 def _tag(data: bytes, start: int, offset: int, opened: Opened) -> Finding:
     """What is wrong with the tag that begins at `start`, or with the `<` that begins none."""
     if data.startswith(b"</", start):
-        expected = f"expected {tagged('/' + opened[-1][0])}" if opened else "no tag is open here"
-        return f"malformed closing tag; {expected}", start
+        if not opened:
+            return "a closing tag where no tag is open; remove it", start
+        return f"malformed closing tag; expected {tagged('/' + opened[-1][0])}", start
     name = _NAME.match(data, start + 1)
     if name is None:
         if data.startswith(b"<?xml", start):

@@ -2,13 +2,13 @@
 
 Every error of the PML front end is a `PMLError`. Its text is one line,
 
-    travel.pml:12:9: no module 'mali' here; its modules are 'mali-1' and 'goa'; did you mean …?
+    p.pml:12:9: module 'plan' holds no module 'gao'; expected 'goa' or 'mali'; did you mean 'goa'?
 
 that is file, line and column (both from 1, columns in characters), then what was found, what was
 expected, and where it helps what to do. Nothing is repaired silently.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -73,7 +73,7 @@ def listed(names: Iterable[str], conjunction: str = "or", most: int = 6) -> str:
     return f"{', '.join(words[:-1])} {conjunction} {words[-1]}"
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
+def did_you_mean(word: str, known: Iterable[str], show: Callable[[str], str] = quoted) -> str:
     """`; did you mean 'maldives'?`, or nothing if no known name is close.
 
     Long words and long lists are cut first: the comparison is quadratic in the words' length.
@@ -84,4 +84,4 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     candidates = [name for name in known if abs(len(name) - len(word)) <= 8][:2000]
     folded = {name.casefold(): name for name in reversed(candidates)}
     close = get_close_matches(word.casefold(), folded, n=1, cutoff=0.6)
-    return f"; did you mean {quoted(folded[close[0]])}?" if close else ""
+    return f"; did you mean {show(folded[close[0]])}?" if close else ""

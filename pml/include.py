@@ -59,10 +59,13 @@ def read_included(root: Path, name: str, most_bytes: int) -> bytes:
             os.close(folder)
     except OSError as error:
         raise IncludeError(_reason(error)) from None
-    with os.fdopen(file, "rb") as opened:
-        if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
+    try:
+        if not stat.S_ISREG(os.fstat(file).st_mode):
             raise IncludeError("it is no regular file")
-        data = opened.read(most_bytes + 1)
+        with os.fdopen(file, "rb", closefd=False) as opened:
+            data = opened.read(most_bytes + 1)
+    finally:
+        os.close(file)
     if len(data) > most_bytes:
         raise IncludeError(f"it is larger than the {most_bytes:,} bytes that are left of the limit")
     return data

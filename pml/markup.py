@@ -84,22 +84,20 @@ def parse_markup(text: str | bytes, file: str, limits: Limits = SCHEMA_LIMITS) -
 def _refuse_foreign(source: Source, limits: Limits) -> None:
     """Refuse what expat would have to swallow whole before a handler could object."""
     for number, match in enumerate(_markup_pattern(limits.attributes).finditer(source.data), 1):
-        kind, found = match.lastgroup, match[0]
+        kind = match.lastgroup
         if number > limits.elements:
             message = f"more elements and comments than the limit of {limits.elements:,}"
-        elif kind == "section":
-            if not found.endswith((b"-->", b"]]>")):
-                return  # never closed: all that follows is inside it, and expat says so
+        elif kind == "allowed":
             continue
-        elif kind == "instruction" and not (found == b"<?xml" and match.start() == 0):
-            message = f"processing instruction {quoted(found.decode())}: PML has none; remove it"
-        elif kind == "declaration":
-            advice = "PML has no DTD and declares no entities; remove it"
-            message = f"declaration {quoted(found.decode())}: {advice}"
+        elif kind == "unclosed":
+            return  # all that follows is inside it, and expat says so
         elif kind == "many":
             message = f"a tag with more attributes than the limit of {limits.attributes}"
+        elif kind == "instruction":
+            message = f"processing instruction {quoted(match[0].decode())}: PML has none; remove it"
         else:
-            continue
+            advice = "PML has no DTD and declares no entities; remove it"
+            message = f"declaration {quoted(match[0].decode())}: {advice}"
         raise PMLSyntaxError(message, source.at(match.start()))
 
 
@@ -110,11 +108,12 @@ def _markup_pattern(attributes: int) -> re.Pattern[bytes]:
     name = rb"[^\s<>/=!?\"'&]++"
     attribute = rb"\s++[^\s=<>\"'/]++\s*+=\s*+(?:\"[^\"<]*+\"|'[^'<]*+')"
     pattern = rb"""<(?![<\s/>=])(?:
-        (?P<section> !--(?:.*?-->)? | !\[CDATA\[(?:.*?\]\]>)? )
+        (?P<allowed> !--.*?--> | !\[CDATA\[.*?\]\]> | (?<=\A<)\?xml(?![^\s?])
+          | (?!%(name)b(?:%(attribute)b){%(most)d}) [^\s<>/=!?"'&] )
+      | (?P<unclosed> !-- | !\[CDATA\[ )
       | (?P<declaration> !\w* )
       | (?P<instruction> \?[^\s?<>]* )
-      | (?P<many> %(name)b (?:%(attribute)b){%(most)d} )
-      | (?P<tag> [^\s<>/=!?"'&] )
+      | (?P<many> . )
     )"""
     values = {b"name": name, b"attribute": attribute, b"most": attributes + 1}
     return re.compile(pattern % values, re.DOTALL | re.VERBOSE)

@@ -107,7 +107,7 @@ class PromptModule(_Owner):
     With `cache=False` its text is computed fresh wherever it is imported.
     """
 
-    name: str | None
+    name: str | None = None
     cache: bool = True
     children: tuple[SchemaNode, ...] = ()
     at: Location = field(default=IN_CODE, compare=False, repr=False)

@@ -33,7 +33,7 @@ def _claim(
 ) -> None:
     if name in taken:
         where = "the schema" if isinstance(owner, Schema) else f"module {quoted(str(owner.name))}"
-        first = f"line {taken[name].line} has one of this name already"
+        first = f"the first is at line {taken[name].line}, column {taken[name].column}"
         advice = f"names are unique in {where}, in its unions and role tags too"
         raise PMLSyntaxError(f"a second {kind} {quoted(name)}; {first}; {advice}", at)
     taken[name] = at

@@ -136,7 +136,7 @@ class _SchemaReader:
 
     def module(self, element: Element, preserve: bool, role: Element | None) -> PromptModule:
         check_attributes(element, ("name", "cache", "src", "space"))
-        name = optional(element, "name")
+        name = optional(element, "name", "rome")
         if name is not None and name in RESERVED:
             message = (
                 f"a module cannot be called {quoted(name)}: <{name}> means something else in a"
@@ -181,10 +181,10 @@ class _SchemaReader:
                 raise PMLSyntaxError(message, child.at)
         if not members:
             raise PMLSyntaxError("a union without modules; expected its alternatives", element.at)
-        scaffold = optional(element, "scaffold")
+        scaffold = optional(element, "scaffold", "rome")
         names = [member.name or "" for member in members]
         if scaffold is not None and scaffold not in names:
-            message = f"scaffold={quoted(scaffold)}; expected a member: {listed(names)}"
+            message = f"scaffold={quoted(scaffold)}; expected a member, {listed(names)}"
             raise wrong(element, "scaffold", message + did_you_mean(scaffold, names))
         return PromptUnion(tuple(members), scaffold, flag(element, "required", False), element.at)
 
@@ -240,8 +240,11 @@ def _refuse_content(element: Element, advice: str) -> None:
 def _unknown_tag(element: Element) -> PMLSyntaxError:
     if element.tag == "scaffold":
         message = "<scaffold> stands directly in <schema>, nowhere else; move it there"
+        return PMLSyntaxError(message, element.at)
+    expected = f"expected text or {', '.join(map(tagged, _CHILDREN))}"
+    if element.tag in ("schema", "prompt", "use", "arg"):
+        message = f"{tagged(element.tag)} cannot stand inside a schema; {expected}"
     else:
-        expected = ", ".join(f"<{tag}>" for tag in _CHILDREN)
-        guess = did_you_mean(element.tag, _CHILDREN)
-        message = f"{tagged(element.tag)} is no tag of a schema; expected text or {expected}{guess}"
+        guess = did_you_mean(element.tag, _CHILDREN, tagged)
+        message = f"unknown tag {tagged(element.tag)}; {expected}{guess}"
     return PMLSyntaxError(message, element.at)

@@ -6,6 +6,7 @@ characters. A text is what stands between two tags, comments left out, CDATA sec
 
 from collections.abc import Callable
 
+from pml.attributes import choice
 from pml.errors import Location
 from pml.markup import Element, Text
 
@@ -62,8 +63,12 @@ def _common_start(lines: list[str]) -> str:
 
 
 def preserves(element: Element, inherited: bool) -> bool:
-    """Whether the element's text keeps every character (`space="preserve"`, inherited)."""
-    return {"preserve": True, "default": False}.get(element.attributes.get("space", ""), inherited)
+    """Whether the element's text keeps every character .
+
+    `space="preserve"` says so for the element and all below it, `space="default"` ends it there.
+    """
+    space = choice(element, "space", ("preserve", "default"))
+    return inherited if space is None else space == "preserve"
 
 
 def settled(

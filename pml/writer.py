@@ -21,7 +21,7 @@ from pml.nodes import (
 from pml.schema import parse_schema
 from pml.whitespace import normalised
 
-_GENEROUS = Limits(document_bytes=1 << 30, elements=1 << 30)
+_GENEROUS = Limits(document_bytes=1 << 30, elements=1 << 30, depth=200)
 
 
 def write_schema(schema: Schema) -> str:
@@ -42,7 +42,7 @@ def write_schema(schema: Schema) -> str:
     scaffolds = [_tag("scaffold", {"modules": " ".join(s.modules)}) for s in schema.scaffolds]
     text = _element("schema", attributes, schema.children, "\n", False, scaffolds) + "\n"
     if parse_schema(text, "<written>", limits=_GENEROUS) != schema:
-        message = f"schema {schema.name!r} cannot be written: as PML its text would mean another"
+        message = f"schema {schema.name!r} cannot be written: as PML it would mean another"
         raise PMLError(message, schema.at)
     return text
 
@@ -91,7 +91,7 @@ def _node(
             required = "true" if node.required else None
             attributes = {"scaffold": node.scaffold, "required": required}
             return _element("union", attributes, node.members, newline, preserve)
-        case PromptParameter():
+        case _:
             length = str(node.length)
             attributes = {"name": node.name, "len": length}
             return _tag("param", attributes | {"default": node.default, "scaffold": node.scaffold})

@@ -80,6 +80,13 @@ def test_attributes_have_values_and_places() -> None:
         assert element.attribute_at(name) == Location("f", line, column)
 
 
+def test_lines_are_counted_as_xml_counts_them() -> None:
+    (text,) = parse("<a>\r\n\r\n \rx</a>").children
+    assert text == Text("\n\n \nx", Location("f", 4, 1))
+    with pytest.raises(PMLSyntaxError, match=r"f:3:2: bare '&'"):
+        parse("<a>x\ry\r\n & z</a>")
+
+
 def test_long_text_is_one_text() -> None:
     text = "line é\n" * 100_000
     assert parse(f"<a>{text}</a>").children == (Text(text, Location("f", 1, 4)),)
