@@ -107,9 +107,9 @@ def _markup_pattern(attributes: int) -> re.Pattern[bytes]:
     has more than so many attributes. Nothing in it is ever tried twice (`++`, `*+`)."""
     name = rb"[^\s<>/=!?\"'&]++"
     attribute = rb"\s++[^\s=<>\"'/]++\s*+=\s*+(?:\"[^\"<]*+\"|'[^'<]*+')"
-    pattern = rb"""<(?![<\s/>=])(?:
+    pattern = rb"""<(?![<\s/>="'&])(?:
         (?P<allowed> !--.*?--> | !\[CDATA\[.*?\]\]> | (?<=\A<)\?xml(?![^\s?])
-          | (?!%(name)b(?:%(attribute)b){%(most)d}) [^\s<>/=!?"'&] )
+          | (?!%(name)b(?:%(attribute)b){%(most)d}) [^!?] )
       | (?P<unclosed> !-- | !\[CDATA\[ )
       | (?P<declaration> !\w* )
       | (?P<instruction> \?[^\s?<>]* )
