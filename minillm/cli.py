@@ -133,9 +133,9 @@ def generate(
     verbose: VerboseFlag = False,
 ) -> None:
     """Answer a plain prompt, as the words come."""
-    draw = sampling(temperature, top_k, top_p, seed)
     text = sys.stdin.read() if prompt == "-" else prompt
     model = load_model(folder, dtype, device, threads)
+    draw = sampling(temperature, top_k, top_p, seed)
     from minillm.generate import stream
 
     try:

@@ -30,6 +30,12 @@ class Device(StrEnum):
     auto = "auto"
 
 
+def _probability(value: float) -> float:
+    if not 0 < value <= 1:
+        raise typer.BadParameter(f"{value} is no probability, expected more than 0 and at most 1")
+    return value
+
+
 DTypeFlag = Annotated[DType, typer.Option("--dtype", help="Of the weights and the KV states.")]
 DeviceFlag = Annotated[Device, typer.Option("--device", help="auto: a GPU if there is one.")]
 ThreadsFlag = Annotated[
@@ -45,7 +51,13 @@ TopKFlag = Annotated[
     int, typer.Option("--top-k", min=0, metavar="K", help="Draw among the K likeliest; 0: all.")
 ]
 TopPFlag = Annotated[
-    float, typer.Option("--top-p", metavar="P", help="Draw among the likeliest that hold P.")
+    float,
+    typer.Option(
+        "--top-p",
+        metavar="P",
+        help="Draw among the likeliest that together hold the probability P.",
+        callback=_probability,
+    ),
 ]
 SeedFlag = Annotated[
     int | None, typer.Option("--seed", metavar="N", help="The same seed draws the same answer.")
@@ -58,6 +70,7 @@ JsonFlag = Annotated[bool, typer.Option("--json", help="Machine-readable, alone 
 
 
 def sampling(temperature: float, top_k: int, top_p: float, seed: int | None) -> Sampling:
+    """How to draw, out of the flags' values. Imports torch."""
     from minillm.sampling import Sampling
 
     try:

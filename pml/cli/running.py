@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -114,7 +113,6 @@ def run(
     verbose: VerboseFlag = False,
 ) -> None:
     """Answer a prompt as the words come; what it took goes to stderr."""
-    draw = sampling(temperature, top_k, top_p, seed)
     session = Session.open(
         schema,
         prompt,
@@ -125,6 +123,7 @@ def run(
         attention=attention,
         layout=layout,
     )
+    draw = sampling(temperature, top_k, top_p, seed)
     encoded = session.encode()
     answer = _answer(session, encoded, max_tokens, draw, quiet=as_json)
     if as_json:
@@ -169,9 +168,11 @@ def _answer(
 
 def _summary(answer: dict[str, Any]) -> str:
     usage, timings, count = answer["usage"], answer["timings"], len(answer["tokens"])
+    encoded = usage["encoded_tokens"]
+    before = f"encoded {encoded:,} tokens in {duration(timings['encode_s'])}; " if encoded else ""
     rate = f", {(count - 1) / timings['decode_s']:.3g} a second" if count > 1 else ""
     return (
-        f"reused {usage['cached_tokens']:,} tokens, computed {usage['fresh_tokens']:,}; "
+        f"{before}reused {usage['cached_tokens']:,} tokens, computed {usage['fresh_tokens']:,}; "
         f"first token after {duration(timings['ttft_s'])}; "
         f"{count} tokens{rate}; ended by {answer['finish_reason']}"
     )
@@ -282,4 +283,6 @@ def demo(
     verbose: VerboseFlag = False,
 ) -> None:
     """Three prompts over nine documents: reuse, times, answers, positions."""
-    import_module("pml.demo").run(model, threads=threads, dtype=dtype.value)
+    from pml.demo import run as run_demo
+
+    run_demo(model, dtype=dtype, threads=threads)
