@@ -256,8 +256,8 @@ class _Scale:
         painted = [" "] * self.columns
         for mark in sorted(marks, key=lambda mark: PATTERNS.index(mark.pattern)):
             if mark.start < mark.stop:
-                first, last = self.column(mark.start), self.column(mark.stop - 1)
-                painted[first : last + 1] = mark.pattern * (last - first + 1)
+                first, end = self.column(mark.start), -(-mark.stop * self.columns // self.extent)
+                painted[first:end] = mark.pattern * (end - first)
         return "".join(painted)
 
     def lines(self) -> tuple[str, str]:
