@@ -1,0 +1,107 @@
+"""What README and docs say is there is there, and what they show runs."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pml.prompt import check_prompt, parse_prompt
+from pml.schema import parse_schema
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(text: str, language: str) -> list[str]:
+    fences = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    return [body for name, body in fences if name == language]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    text = page.read_text()
+    for target in re.findall(r"\]\(([^)]+)\)", text):
+        path, _, anchor = target.partition("#")
+        linked = (page.parent / path) if path else page
+        assert linked.exists(), target
+        if anchor:
+            titles = re.findall(r"^#+ (.+)$", linked.read_text(), re.MULTILINE)
+            slugs = {re.sub(r"[^\w -]", "", t).lower().replace(" ", "-") for t in titles}
+            assert anchor in slugs, target
+
+
+def test_every_make_target_that_is_named_exists() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = {
+        target for page in PAGES for target in re.findall(r"`?make ([a-z]+)", page.read_text())
+    }
+    assert {"demo", "test"} <= named & targets
+    assert {name for name in named if name not in {"up"}} <= targets
+
+
+def test_the_file_tree_is_true() -> None:
+    tree = next(block for block in blocks(README, "") if "minillm/" in block)
+    named = re.findall(r"^(\w+/)", tree, re.MULTILINE)
+    assert {"minillm/", "pml/", "tests/", "docs/", "examples/", "scripts/"} <= set(named)
+    for folder in named:
+        assert (ROOT / folder).is_dir(), folder
+
+
+def test_every_file_in_the_architecture_is_there_and_the_other_way_round() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    for package in ("minillm", "pml"):
+        section = text.split(f"## {package}:")[1].split("\n## ")[0]
+        rows = "\n".join(re.findall(r"^\| (`.*?) \|", section, re.MULTILINE))
+        named = re.findall(r"`([\w*]+(?:\.py|/))`", rows)
+        found = {path for name in named for path in (ROOT / package).glob(name)}
+        actual = {p for p in (ROOT / package).iterdir() if p.suffix == ".py" or p.is_dir()}
+        extra = {p.name for p in actual - found} - {"__init__.py", "__pycache__"}
+        assert not extra, f"{package}: not in docs/architecture.md: {extra}"
+        assert all(list((ROOT / package).glob(name)) for name in named)
+
+
+def test_the_documents_in_the_language_page_are_right() -> None:
+    documents = blocks((ROOT / "docs" / "language.md").read_text(), "xml")
+    schema = parse_schema(next(d for d in documents if d.startswith("<schema")))
+    prompts = [parse_prompt(d) for d in documents if d.startswith("<prompt")]
+    assert prompts
+    for prompt in prompts:
+        check_prompt(prompt, schema)
+
+
+@pytest.mark.model
+def test_the_ten_lines_run() -> None:
+    (code,) = blocks(README, "python")
+    assert len(code.strip().splitlines()) <= 12
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert "tokens reused" in done.stdout
+
+
+COMMANDS = [
+    line.split("#")[0]
+    for block in blocks(README, "sh")
+    for line in block.splitlines()
+    if re.match(r"\.venv/bin/(pml|minillm) ", line) and "demo" not in line and "path/to" not in line
+]
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("command", [c for c in COMMANDS if "my-model" not in c])
+def test_a_command_of_the_readme_runs(command: str) -> None:
+    program, *arguments = shlex.split(command)
+    package = Path(program).name
+    if arguments[0] in ("run", "compare"):
+        arguments += ["--max-tokens", "2"]
+    code = f"from {package}.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
