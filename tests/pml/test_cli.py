@@ -1,0 +1,450 @@
+"""`pml` on the command line, over a tiny checkpoint: every command, exit code and JSON key."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_model import VOCABULARY, write_checkpoint
+from typer.testing import CliRunner, Result
+
+from minillm.checkpoint import load
+from minillm.model import ForwardPlan, Run
+from pml.cli import app
+from pml.engine import PromptCache
+
+SCHEMA = """<schema name="trip">
+  <system>You plan travel.
+    <module name="when">We go in <param name="month" len="6" default="May"/>, by train.</module>
+    <union>
+      <module name="rome">To Rome: the old streets.
+        <module name="food">And the food.</module></module>
+      <module name="goa">To Goa: the sea and the sun.</module>
+    </union>
+  </system>
+</schema>
+"""
+PROMPT = """<prompt schema="trip"><when month="June"/><rome><food/></rome>
+<user>Where do we go when it rains?</user></prompt>"""
+TOO_LONG = '<prompt schema="trip"><when month="the month that follows upon June"/></prompt>'
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `trip.pml`, `ask.pml` and the checkpoint `tiny`."""
+    folder = tmp_path_factory.mktemp("home")
+    write_checkpoint(folder / "tiny")
+    (folder / "trip.pml").write_text(SCHEMA)
+    (folder / "ask.pml").write_text(PROMPT)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _at_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(home)
+    monkeypatch.setenv("COLUMNS", "100")
+
+
+def pml(*arguments: object, stdin: str | None = None) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], input=stdin)
+
+
+def told(*arguments: object) -> dict[str, Any]:
+    """What a command prints with --json, which must be all that it prints on stdout."""
+    done = pml(*arguments, "--json")
+    assert done.exit_code == 0, done.stderr
+    content: dict[str, Any] = json.loads(done.stdout)
+    return content
+
+
+ASK = ("trip.pml", "ask.pml", "--model", "tiny")
+
+
+class TestCheck:
+    def test_right_documents(self) -> None:
+        done = pml("check", "trip.pml", "ask.pml", '<prompt schema="trip">Hello</prompt>')
+        assert (done.exit_code, done.stderr) == (0, "")
+        assert done.stdout.splitlines() == [
+            "trip.pml: 4 modules, 1 union, 1 parameter",
+            "ask.pml: fits",
+            "<prompt>: fits",
+        ]
+
+    def test_every_wrong_document_gets_its_lines(self) -> None:
+        bad = '<prompt schema="trip"><roma/><rome/><goa/></prompt>'
+        done = pml("check", "trip.pml", bad, "ask.pml", "<promt/>")
+        assert done.exit_code == 3
+        assert "ask.pml: fits" in done.stdout.splitlines()
+        first, second, third = done.stderr.splitlines()
+        assert first.startswith("<prompt>:1:23: ") and "did you mean 'rome'?" in first
+        assert second.startswith("<prompt>:1:37: the prompt imports both 'rome'")
+        assert third.startswith("<prompt>:1:1: ")
+
+    def test_a_wrong_schema(self, tmp_path: Path) -> None:
+        wrong = tmp_path / "wrong.pml"
+        wrong.write_text('<schema name="s">\n  <modul name="a"/>\n</schema>')
+        done = pml("check", wrong, "ask.pml")
+        assert (done.exit_code, done.stdout) == (3, "")
+        assert done.stderr.startswith(f"{wrong}:2:3: ")
+        assert len(done.stderr.splitlines()) == 1
+
+    def test_with_a_model_lengths_are_checked_too(self) -> None:
+        assert pml("check", "trip.pml", TOO_LONG).exit_code == 0
+        done = pml("check", "trip.pml", TOO_LONG, "--model", "tiny")
+        assert done.exit_code == 3
+        assert "its parameter holds 6" in done.stderr
+        assert "1 parameter, " in done.stdout and done.stdout.endswith(" positions\n")
+        far = f'<prompt schema="trip">{"sea " * 500}</prompt>'
+        done = pml("check", "trip.pml", far, "--model", "tiny")
+        assert (done.exit_code, "the model's context ends at 511" in done.stderr) == (3, True)
+
+
+class TestMap:
+    def test_regions_and_gaps_as_json(self) -> None:
+        content = told("map", "trip.pml", "--model", "tiny")
+        assert content.keys() == {
+            "schema", "layout", "attention", "length", "regions", "gaps",
+        }  # fmt: skip
+        regions = {(region["kind"], region["path"]): region for region in content["regions"]}
+        rome, goa = regions["module", "/rome"], regions["module", "/goa"]
+        assert rome["start"] == goa["start"] == regions["union", "/"]["start"]
+        assert regions["union", "/"]["name"] == "rome | goa"
+        assert regions["parameter", "/when:month"]["length"] == 6
+        assert regions["module", "/rome/food"]["depth"] == 2
+        assert content["gaps"] == []
+
+    def test_a_prompt_as_json(self) -> None:
+        asked = told("map", "trip.pml", "ask.pml", "--model", "tiny")["prompt"]
+        explained = told("explain", *ASK)
+        assert asked["next_position"] == explained["next_position"]
+        for mine, theirs in zip(asked["spans"], explained["spans"], strict=True):
+            assert mine == {key: theirs[key] for key in mine}
+        lengths = dict.fromkeys(("cached", "fresh", "ghost"), 0)
+        for span in asked["spans"]:
+            lengths[span["kind"]] += span["length"]
+        assert (asked["cached_tokens"], asked["fresh_tokens"]) == (
+            lengths["cached"],
+            lengths["fresh"],
+        )
+
+    def test_rulers_for_people(self) -> None:
+        done = pml("map", "trip.pml", "ask.pml", "--model", "tiny")
+        assert (done.exit_code, done.stderr) == (0, "")
+        assert "\n  ╭ rome " in done.stdout and "\n  ╰ goa " in done.stdout
+        assert "\nthe whole prompt " in done.stdout and "▓" in done.stdout
+        assert max(map(len, done.stdout.splitlines())) == 100
+
+    def test_in_ascii_where_nothing_else_can_be_shown(self) -> None:
+        done = CliRunner(charset="ascii").invoke(app, ["map", *ASK])
+        assert done.exit_code == 0
+        assert "/ rome" in done.stdout and "?" not in done.stdout
+
+
+class TestRun:
+    def test_it_answers_as_the_library_does(self, home: Path) -> None:
+        done = pml("run", *ASK, "--max-tokens", 8)
+        cache = PromptCache(load(home / "tiny"))
+        cache.add_schema(home / "trip.pml")
+        answer = cache.generate(PROMPT, max_tokens=8)
+        assert (done.exit_code, done.stdout) == (0, answer.text + "\n")
+        loading, encoding, summary = done.stderr.splitlines()
+        assert loading.startswith("loading tiny: ") and loading.endswith("(an estimate)")
+        nodes = answer.plan.nodes
+        tokens = sum(len(node.tokens) for node in nodes)
+        assert encoding.startswith(f"encoding {len(nodes)} states: {tokens} tokens, ")
+        assert f"reused {answer.usage.cached_tokens} tokens" in summary
+
+    def test_json(self) -> None:
+        content = told("run", *ASK, "--max-tokens", 5)
+        assert content.keys() == {"text", "tokens", "finish_reason", "usage", "timings"}
+        assert content["finish_reason"] in ("length", "stop")
+        usage, timings = content["usage"], content["timings"]
+        assert usage["prompt_tokens"] == usage["cached_tokens"] + usage["fresh_tokens"]
+        assert usage["completion_tokens"] == len(content["tokens"]) <= 5
+        assert usage["encoded_tokens"] > usage["cached_tokens"]  # placeholders are encoded too
+        assert all(seconds > 0 for seconds in timings.values())
+
+    def test_a_seed_repeats_an_answer(self) -> None:
+        draw = ("run", *ASK, "--max-tokens", 12, "--temperature", 2)
+        first, again, other = (told(*draw, "--seed", seed)["tokens"] for seed in (1, 1, 2))
+        assert first == again != other
+
+    def test_a_prompt_from_stdin_or_as_text(self) -> None:
+        named = told("run", *ASK, "--max-tokens", 4)["tokens"]
+        text = told("run", "trip.pml", PROMPT, "--model", "tiny", "--max-tokens", 4)["tokens"]
+        done = pml(
+            "run", "trip.pml", "-", "--model", "tiny", "--max-tokens", 4, "--json", stdin=PROMPT
+        )
+        assert named == text == json.loads(done.stdout)["tokens"]
+
+
+def oracle_of(explained: dict[str, Any], checkpoint: Path, **changes: str) -> torch.Tensor:
+    """The last token's logits, from the printed plan alone: mask and positions into one forward.
+
+    `changes` gives spans of one kind the sight of another, to show that the mask matters.
+    """
+    tokens, spans = explained["tokens"], explained["spans"]
+    kinds = [changes.get(span["kind"], span["kind"]) for span in spans]
+    mask = torch.eye(len(tokens), dtype=torch.bool)
+    for i, query in enumerate(tokens):
+        for j, key in enumerate(tokens):
+            mine, other = query["span"], key["span"]
+            seen = other == mine or other in spans[mine]["context"]
+            if kinds[mine] == "fresh":
+                seen = kinds[other] != "ghost"
+            mask[i, j] |= seen and key["position"] < query["position"]
+    model = load(checkpoint, dtype=torch.float64).transformer
+    last = max(
+        (i for i, token in enumerate(tokens) if spans[token["span"]]["kind"] != "ghost"),
+        key=lambda i: tokens[i]["position"],
+    )
+    assert explained["next_position"] == tokens[last]["position"] + 1
+    ids, positions = (torch.tensor([t[key] for t in tokens]) for key in ("id", "position"))
+    run = Run(model.new_cache(), len(tokens), mask)
+    logits: torch.Tensor = model(ids, positions, ForwardPlan([run], [last], explicit=True))
+    return logits[0]
+
+
+class TestContract:
+    """What `pml explain` and `pml compare` print is read by programs."""
+
+    def test_explain(self) -> None:
+        content = told("explain", *ASK, "--dtype", "bfloat16")
+        assert content.keys() == {
+            "schema", "layout", "attention", "model", "dtype", "spans", "tokens", "next_position",
+        }  # fmt: skip
+        assert (content["schema"], content["layout"]) == ("trip", "fixed")
+        assert (content["model"], content["dtype"]) == ("tiny", "bfloat16")
+        assert content["attention"] == "guaranteed"
+        for index, span in enumerate(content["spans"]):
+            assert span.keys() == {
+                "index", "path", "kind", "start", "length", "context", "state",
+            }  # fmt: skip
+            assert span["index"] == index
+            assert span["state"] == ("none" if span["kind"] == "fresh" else "miss")
+            mine = [token for token in content["tokens"] if token["span"] == index]
+            positions = list(range(span["start"], span["start"] + span["length"]))
+            assert [token["position"] for token in mine] == positions
+        kinds = {span["path"]: span["kind"] for span in content["spans"] if ":" in span["path"]}
+        assert kinds == {"/when:month": "fresh"}  # the argument, after its placeholders
+        assert sum(span["kind"] == "ghost" for span in content["spans"]) >= 1
+
+    def test_compare(self) -> None:
+        content = told("compare", *ASK, "--dtype", "bfloat16", "--max-tokens", 6, "--repeats", 2)
+        assert content["full"].keys() >= {"ttft_s", "tokens", "text"}
+        assert content["cached"].keys() >= {"ttft_s", "cached_tokens", "fresh_tokens", "text"}
+        assert content["oracle"].keys() == {"max_abs_diff", "logit_range"}
+        full, cached = content["full"], content["cached"]
+        assert content["speedup"] == full["ttft_s"] / cached["ttft_s"] > 0
+        assert full["tokens"] == cached["cached_tokens"] + cached["fresh_tokens"]
+        assert cached["copied_tokens"] == cached["cached_tokens"]
+        assert (content["dtype"], content["repeats"]) == ("bfloat16", 2)
+
+    @pytest.mark.parametrize("attention", ["guaranteed", "isolated"])
+    @pytest.mark.parametrize(
+        "prompt",
+        [
+            PROMPT,
+            '<prompt schema="trip"><rome/> by train <user>How long?</user></prompt>',
+            '<prompt schema="trip"><when/><goa/></prompt>',
+        ],
+    )
+    def test_the_oracle_can_be_rebuilt_from_explain_alone(
+        self, home: Path, tmp_path: Path, prompt: str, attention: str
+    ) -> None:
+        asked = ("trip.pml", prompt, "--model", "tiny", "--dtype", "float64")
+        asked += ("--attention", attention)
+        saved = tmp_path / "logits.safetensors"
+        compared = told(
+            "compare", *asked, "--repeats", 1, "--max-tokens", 1, "--save-logits", saved
+        )
+        explained = told("explain", *asked)
+        assert explained["attention"] == attention
+        logits = load_file(saved)
+        truth = oracle_of(explained, home / "tiny")
+        spread = float(truth.max() - truth.min())
+        for name in ("cached", "oracle"):
+            assert logits[name].shape == (VOCABULARY,)
+            assert logits[name].dtype == torch.float32
+            assert (logits[name] - truth).abs().max() < 1e-6 * spread
+        assert compared["oracle"]["max_abs_diff"] < 1e-9 * spread
+        assert compared["oracle"]["logit_range"] == pytest.approx(spread)
+        if any(span["kind"] == "ghost" for span in explained["spans"]):
+            wrong = oracle_of(explained, home / "tiny", ghost="cached")
+            assert (wrong - truth).abs().max() > 1e-3 * spread
+
+
+def test_explain_for_people() -> None:
+    lines = pml("explain", *ASK).stdout.splitlines()
+    assert lines[0].startswith("span  kind ") and lines[0].endswith("  sees the spans")
+    assert lines[1].split()[:4] == ["0", "cached", "miss", "0"]
+    assert lines[1].endswith("  itself only")
+    assert any(line.endswith("all but ghosts") for line in lines)
+    assert any(line.startswith("the whole prompt ") for line in lines)
+
+
+def test_compare_for_people() -> None:
+    done = pml("compare", *ASK, "--repeats", 1, "--max-tokens", 4)
+    assert done.exit_code == 0
+    assert "first token after" in done.stdout and "times sooner" in done.stdout
+    assert "\nfull prefill" in done.stdout and " | cached" in done.stdout
+
+
+def test_demo_hands_its_flags_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr("pml.demo.run", lambda model, **flags: asked.append((model, flags)))
+    assert pml("demo", "--model", "tiny", "--threads", 1).exit_code == 0
+    assert asked == [(Path("tiny"), {"dtype": "bfloat16", "threads": 1})]
+
+
+class TestExitCodes:
+    @pytest.mark.parametrize("command", ["run", "explain", "compare"])
+    @pytest.mark.parametrize(
+        ("option", "line"),
+        [
+            (("--layout", "packed"), 'layout "packed" is not built yet'),
+            (("--attention", "scaffold"), 'attention "scaffold" is not built yet'),
+            (("--attention", "learned"), 'attention "learned" is not built yet'),
+            (("--attention", "joint"), 'attention "joint" is not built yet'),
+        ],
+    )
+    def test_what_is_not_built_yet_is_one_line(
+        self, command: str, option: tuple[str, str], line: str
+    ) -> None:
+        done = pml(command, *ASK, *option)
+        assert (done.exit_code, done.stdout) == (2, "")
+        assert done.stderr.startswith(f"error: {line}")
+        assert len(done.stderr.splitlines()) == 1
+
+    def test_a_schema_may_ask_for_it_too(self, tmp_path: Path) -> None:
+        later = tmp_path / "later.pml"
+        later.write_text('<schema name="later" layout="packed">text</schema>')
+        assert pml("check", later).exit_code == 0
+        assert pml("map", later, "--model", "tiny").exit_code == 2
+
+    @pytest.mark.parametrize(
+        ("arguments", "code", "line"),
+        [
+            (("run", "none.pml", "ask.pml", "--model", "tiny"), 1, "error: none.pml: No such"),
+            (("run", "trip.pml", "none", "--model", "tiny"), 1, "error: none: No such file"),
+            (("run", "trip.pml", "ask.pml", "--model", "none"), 1, "error: none: no such folder"),
+            (("map", "trip.pml", "--model", "none"), 1, "error: none/roles.json: "),
+            (("check", "."), 1, "error: .: Is a directory"),
+            (("run", "trip.pml", "ask.pml"), 2, "Missing option '--model'"),
+            (("run", *ASK, "--max-tokens", "0"), 2, "Invalid value for '--max-tokens'"),
+            (("run", *ASK, "--layout", "loose"), 2, "Invalid value for '--layout'"),
+            (("compare", *ASK, "--repeats", "0"), 2, "Invalid value for '--repeats'"),
+            (("travel",), 2, "No such command 'travel'"),
+            (("run", "trip.pml", "<prompt/>", "--model", "tiny"), 3, "<prompt>:1:1: "),
+            (("run", "trip.pml", TOO_LONG, "--model", "tiny"), 3, "<prompt>:1:29: argument"),
+            (("explain", "ask.pml", "ask.pml", "--model", "tiny"), 3, "ask.pml:1:1: found <prompt"),
+        ],
+    )
+    def test_each_has_its_code(self, arguments: tuple[str, ...], code: int, line: str) -> None:
+        done = pml(*arguments)
+        assert (done.exit_code, done.stdout) == (code, "")
+        lines = [text for text in done.stderr.splitlines() if not text.startswith("loading ")]
+        assert line in "\n".join(lines)
+        assert code == 2 or len(lines) == 1
+
+    def test_no_gpu_is_one_line(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+        done = pml("run", *ASK, "--device", "cuda")
+        assert done.exit_code == 1
+        assert done.stderr.splitlines()[1:] == [
+            "error: there is no CUDA device here; take --device cpu"
+        ]
+
+    def test_logits_that_cannot_be_written(self) -> None:
+        flags = ("--repeats", 1, "--max-tokens", 1, "--save-logits", "none/logits")
+        done = pml("compare", *ASK, *flags)
+        assert (done.exit_code, done.stdout) == (1, "")
+        assert done.stderr.splitlines()[-1].startswith("error: none/logits: ")
+
+
+def start(*arguments: str, setup: str = "", **streams: Any) -> subprocess.Popen[bytes]:
+    """`pml` as a process of its own; `setup` runs before it."""
+    code = f"{setup}\nimport sys\nfrom pml.cli import main\nsys.argv[0] = 'pml'\nmain()"
+    environment = os.environ | {"PYTHONIOENCODING": "utf-8", "TERM": "dumb"}
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *arguments], env=environment, **{"cwd": Path.cwd()} | streams
+    )
+
+
+PIPES = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--help",),
+        ("run", "--help"),
+        ("check", "trip.pml", "ask.pml"),
+        ("check", "trip.pml", "ask.pml", "--model", "tiny"),
+        ("map", "trip.pml", "ask.pml", "--model", "tiny"),
+    ],
+)
+def test_what_needs_no_weights_needs_no_torch(arguments: tuple[str, ...]) -> None:
+    done = start(*arguments, setup="import sys; sys.modules['torch'] = None", **PIPES)
+    out, err = done.communicate(timeout=30)
+    assert (done.returncode, err) == (0, b"")
+    assert out
+
+
+def test_nobody_reads_on() -> None:
+    wait = "import sys, time; sys.stdin.read()"  # until the reading end is closed
+    done = start("check", "trip.pml", "ask.pml", setup=wait, **PIPES)
+    assert done.stdin and done.stdout and done.stderr
+    done.stdout.close()
+    done.stdin.close()
+    assert (done.wait(timeout=30), done.stderr.read()) == (141, b"")
+    done.stderr.close()
+
+
+def test_ctrl_c() -> None:
+    done = start("check", "trip.pml", "-", setup=SLOW_STDIN, **PIPES)
+    assert done.stderr and done.stdin and done.stdout
+    assert done.stderr.readline() == b"reading\n"
+    done.send_signal(signal.SIGINT)
+    assert (done.wait(timeout=30), done.stderr.read()) == (130, b"")
+    for stream in (done.stdin, done.stdout, done.stderr):
+        stream.close()
+
+
+SLOW_STDIN = """
+import sys, time
+class Slow:
+    def read(self, size):
+        print("reading", file=sys.stderr, flush=True)
+        time.sleep(60)
+sys.stdin = type("Stdin", (), {"buffer": Slow()})()
+"""
+
+
+def test_on_a_terminal_the_place_itself_is_shown() -> None:
+    terminal, end = pty.openpty()
+    bad = '<prompt schema="trip">\n\t<rome><fod/></rome>\n</prompt>'
+    done = start("check", "trip.pml", bad, stderr=end, stdout=subprocess.DEVNULL)
+    assert done.wait(timeout=30) == 3
+    os.close(end)
+    line, source, caret = os.read(terminal, 4096).decode().splitlines()
+    os.close(terminal)
+    assert line.startswith("<prompt>:2:8: ")
+    assert source == "   <rome><fod/></rome>"
+    assert caret == " " * source.index("<fod") + "^"
+
+
+def test_verbose_logs_to_stderr() -> None:
+    done = start("run", *ASK, "--max-tokens", "1", "--verbose", **PIPES)
+    _, err = done.communicate(timeout=60)
+    assert done.returncode == 0
+    assert b" pml: encoded /when: " in err
