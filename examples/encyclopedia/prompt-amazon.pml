@@ -4,6 +4,6 @@
   <apollo/>
   <normans/>
   <black-death/>
-  <reader who="a child" style="simple"/>
-  <user>In what country is most of the Amazon rainforest?</user>
+  <reader who="a traveller" style="one sentence"/>
+  <user>What is the Amazon rainforest?</user>
 </prompt>

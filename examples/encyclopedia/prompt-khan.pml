@@ -4,6 +4,6 @@
   <black-death/>
   <doctor-who/>
   <genghis-khan/>
-  <reader who="a television critic"/>
-  <user>What is the name of the first Doctor Who serial?</user>
+  <reader who="a historian"/>
+  <user>Who was Genghis Khan?</user>
 </prompt>

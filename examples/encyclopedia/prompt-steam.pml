@@ -1,10 +1,10 @@
 <prompt schema="encyclopedia">
-  <oxygen/> <!-- comments are nothing, and so is the line break between two imports -->
+  <oxygen/> <!-- comments are nothing, and so is a line break between two imports -->
   <tesla/>
   <steam-engine/>
   <amazon/>
   <apollo/>
   <normans/>
   <reader who="a student" style="one sentence"/>
-  <user>Who financed Tesla's company in 1886?</user>
+  <user>What is a steam engine?</user>
 </prompt>
