@@ -12,6 +12,7 @@ import logging
 import os
 import sys
 import time
+from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import Any
 
@@ -113,6 +114,13 @@ def duration(seconds: float) -> str:
         return f"{seconds:.2g} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s"
+
+
+def waiting(title: str) -> AbstractContextManager[object]:
+    """A turning sign on stderr while something without steps goes on; never without a terminal."""
+    if not sys.stderr.isatty():
+        return nullcontext()
+    return Console(stderr=True).status(title)
 
 
 class Bar:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from minillm.console import Failure, amount, duration, log_to_stderr, note
+from minillm.console import Failure, amount, duration, log_to_stderr, note, waiting
 
 if TYPE_CHECKING:
     from minillm.checkpoint import LoadedModel
@@ -91,18 +91,19 @@ def load_model(
     weights = folder / "model.safetensors"
     if weights.is_file():
         note(f"loading {folder.resolve().name}: {_expected(weights)}")
-    import torch
+    with waiting("loading"):
+        import torch
 
-    from minillm.checkpoint import load
+        from minillm.checkpoint import load
 
-    if threads is not None:
-        torch.set_num_threads(threads)
-    has_gpu = torch.cuda.is_available()
-    if device == "cuda" and not has_gpu:
-        raise Failure("there is no CUDA device here; take --device cpu")
-    if device == "auto":
-        device = "cuda" if has_gpu else "cpu"
-    return load(folder, dtype=getattr(torch, dtype), device=device)
+        if threads is not None:
+            torch.set_num_threads(threads)
+        has_gpu = torch.cuda.is_available()
+        if device == "cuda" and not has_gpu:
+            raise Failure("there is no CUDA device here; take --device cpu")
+        if device == "auto":
+            device = "cuda" if has_gpu else "cpu"
+        return load(folder, dtype=getattr(torch, dtype), device=device)
 
 
 def _expected(weights: Path) -> str:
