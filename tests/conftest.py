@@ -1,0 +1,44 @@
+"""What every test runs under: one thread, and a Hypothesis profile by name.
+
+HYPOTHESIS_PROFILE=dev       a few random examples, for the inner loop
+HYPOTHESIS_PROFILE=ci        200 examples, the same ones every time (the default: `make test`)
+HYPOTHESIS_PROFILE=thorough  2,000 random examples
+HYPOTHESIS_PROFILE=soak      20,000 random examples (`make soak`)
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+# Before torch is imported, which reads it once.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pytest
+from hypothesis import HealthCheck, Verbosity, settings
+
+for name, examples, derandomised in (
+    ("dev", 30, False),
+    ("ci", 200, True),
+    ("thorough", 2_000, False),
+    ("soak", 20_000, False),
+):
+    settings.register_profile(
+        name,
+        max_examples=examples,
+        derandomize=derandomised,
+        deadline=None,
+        print_blob=not derandomised,
+        verbosity=Verbosity.normal,
+        # Drawing a schema and a prompt that fit each other takes longer than drawing a number.
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> None:
+    """Torch on one thread: tests run side by side. Those that do without torch keep doing so."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(1)

@@ -1,0 +1,243 @@
+"""The laws of the engine: 1, 2, 8, 13 and 15."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from random import Random
+
+import torch
+from checks import assert_same, continued, encoded, placed, recorded
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from strategies import (
+    Case,
+    byte_tokenizer,
+    cases,
+    engine,
+    fitted,
+    loaded,
+    models,
+    prompts,
+    schemas,
+)
+
+from minillm.kv import KVSegment
+from pml.encoder import encode
+from pml.engine import PromptCache
+from pml.errors import PMLError
+from pml.nodes import (
+    Prompt,
+    PromptImport,
+    PromptModule,
+    PromptNode,
+    PromptParameter,
+    PromptRole,
+    PromptText,
+    PromptUnion,
+    Schema,
+    SchemaNode,
+    children_of,
+    parameters_of,
+)
+from pml.reference import full_prefill, oracle
+
+DECODED = 4
+
+
+@given(cases())
+def test_law_01_engine_equals_oracle(case: Case) -> None:
+    """Law 1: "engine = oracle, for every family, layout, context and option"
+
+    The last prompt token's logits and those of each greedy decode step, through the store, the
+    buffer and the fast attention, against one readable pass under the mask. Catches whatever is
+    wrong between the plan and the logits: a segment in the wrong place, a token seen that must
+    not be, keys turned twice, a decode step at the wrong position, a chunk's mask cut wrong.
+    """
+    logits, handle = recorded(case.model)
+    with handle:
+        answer = case.cache.generate(case.prompt, max_tokens=DECODED)
+    ends = answer.finish_reason == "stop"
+    assert len(logits) == len(answer.tokens) + ends
+    for count, ours in enumerate(logits):
+        theirs = oracle(case.model, case.plan, answer.tokens[:count], explicit=True)
+        assert_same(ours, theirs)
+        if count < len(answer.tokens):
+            assert int(theirs.argmax()) == answer.tokens[count]
+
+
+@given(cases(), st.randoms(use_true_random=False))
+def test_law_02_order_of_segments_changes_nothing(case: Case, random: Random) -> None:
+    """Law 2: "the order of stored or placed segments changes nothing"
+
+    Placed: the segments are brought into the buffer in any order. Stored: every state is encoded
+    seeing its context in any order. Catches a mask or a bias that is made from slots, "the last n
+    slots are mine", and a key's buffer index that is used as its position.
+    """
+    segments = placed(case)
+    expected = continued(case.model, segments, case.plan)
+    random.shuffle(segments)
+    assert_same(continued(case.model, segments, case.plan), expected)
+
+    scratch = case.model.new_cache()
+    stored = encoded(case.cache, case.plan)
+    for node, segment in stored.items():
+        shuffled = random.sample(node.context, len(node.context))
+        context = [stored[seen] for seen in shuffled]
+        again = encode(case.model, replace(node, context=tuple(shuffled)), context, scratch)
+        assert_same(again.block, segment.block)
+        assert torch.equal(again.offsets, segment.offsets)
+
+
+@given(cases())
+def test_law_08_unselected_modules_change_nothing(case: Case) -> None:
+    """Law 8: "Non-interference. The answer to a prompt does not depend on any module that it does
+    not import: no key or value of an unselected token is ever read. Changing an unselected module's
+    words (same token count in the fixed layout) leaves the logits bit-identical when states are
+    encoded one to a forward."
+
+    Catches a state encoded over its whole schema (as the public code does), a union's member that
+    is seen through the positions it shares, and a look-up of the wrong state.
+    """
+    prompt, reworded = case.prompt, _reworded(case.schema, case.prompt)
+    if reworded == case.schema and any(isinstance(c, PromptImport) for c in prompt.children):
+        texts = tuple(c for c in prompt.children if not isinstance(c, PromptImport))
+        prompt = replace(prompt, children=(*texts, PromptText("Go!")))
+        reworded = _reworded(case.schema, prompt)
+    assume(reworded != case.schema)
+    try:
+        prompt, plan = fitted(case.cache.plan, prompt)
+    except PMLError:  # It left out what is required.
+        assume(False)
+    expected = case.cold().prefill(prompt).logits
+    other = engine(case.cache.model, reworded, plan.attention, case.fresh_anonymous)
+    other.encode_schema("s")
+    assert torch.equal(other.prefill(prompt).logits, expected)
+    _poison(other, prompt)
+    other.forget_buffer()
+    assert torch.equal(other.prefill(prompt).logits, expected)
+
+
+def _poison(cache: PromptCache, prompt: Prompt) -> None:
+    """Make every stored number NaN that the prompt has no right to read."""
+    needed = {cache.key_of(node) for node in cache.plan(prompt).nodes}
+    for key, segment in cache.store.segments.items():
+        if key not in needed:
+            nan = torch.full_like(segment.block, float("nan"))
+            cache.store.put(key, KVSegment(nan, segment.offsets, segment.origin))
+
+
+def _reworded(schema: Schema, prompt: Prompt) -> Schema:
+    """The schema with other words, of as many bytes, in all that the prompt does not import."""
+    return replace(schema, children=_reword(schema.children, _imports(prompt.children), False))
+
+
+def _reword(
+    nodes: tuple[SchemaNode, ...], imports: dict[str, PromptImport], change: bool
+) -> tuple[SchemaNode, ...]:
+    found: list[SchemaNode] = []
+    for node in nodes:
+        if isinstance(node, PromptText):
+            found.append(replace(node, text=_other_words(node.text)) if change else node)
+        elif isinstance(node, PromptParameter):
+            default = node.default and _other_words(node.default)
+            found.append(replace(node, default=default) if change else node)
+        elif isinstance(node, PromptUnion):
+            members = _reword(node.members, imports, change)
+            modules = tuple(member for member in members if isinstance(member, PromptModule))
+            found.append(replace(node, members=modules))
+        elif isinstance(node, PromptModule) and node.name is not None:
+            given = imports.get(node.name)
+            inner = _imports(given.children) if given else {}
+            children = _reword(node.children, inner, change or given is None)
+            found.append(replace(node, children=children))
+        else:
+            found.append(replace(node, children=_reword(node.children, imports, change)))
+    return tuple(found)
+
+
+def _imports(nodes: tuple[PromptNode, ...]) -> dict[str, PromptImport]:
+    found: dict[str, PromptImport] = {}
+    for node in nodes:
+        if isinstance(node, PromptImport):
+            found[node.name] = node
+        elif isinstance(node, PromptRole):
+            found |= _imports(node.children)
+    return found
+
+
+def _other_words(text: str) -> str:
+    """Another text of as many bytes, and so of as many tokens of a `ByteTokenizer`."""
+    return "".join("x" if character < " " else chr(ord(character) ^ 1) for character in text)
+
+
+@st.composite
+def lone_imports(draw: st.DrawFn) -> tuple[PromptCache, Prompt]:
+    """A prompt that imports one module, with what is around it, and says something after it."""
+    schema = draw(schemas(parameters=draw(st.booleans())))
+    path: list[PromptModule] = []
+    owner: Schema | PromptModule = schema
+    while not path or (children_of(owner) and draw(st.booleans())):
+        assume(children_of(owner))
+        owner = draw(st.sampled_from(list(children_of(owner).values())))
+        path.append(owner)
+    assume(not parameters_of(schema) and not any(parameters_of(module) for module in path))
+    tag: tuple[PromptNode, ...] = ()
+    for module in reversed(path):
+        tag = (PromptImport(module.name or "", children=tag),)
+    prompt = Prompt("s", children=(*tag, PromptText("What now?")))
+    model = loaded(draw(models()), byte_tokenizer(draw(st.booleans())))
+    # Anonymous text behind the module is fresh, however long.
+    return engine(model, schema, "guaranteed", fresh_anonymous=10**6), prompt
+
+
+@given(lone_imports())
+def test_law_13_guaranteed_equals_full_prefill(lone: tuple[PromptCache, Prompt]) -> None:
+    """Law 13: "`guaranteed` = full prefill for one imported module, if it, its ancestors and the
+    anonymous text have no parameter, no cached token follows it and no prompt text precedes it"
+
+    Catches a context that lacks something which every prompt holds there: BOS, anonymous text, an
+    ancestor's own text, the module's own earlier spans.
+    """
+    cache, prompt = lone
+    try:
+        plan = cache.plan(prompt)
+    except PMLError:  # Another module is required beside it.
+        assume(False)
+    path = "/" + "/".join(_path(prompt))
+    end = max((span.stop for span in plan.spans if span.path == path), default=0)
+    assume(end and not any(span.stop > end for span in plan.reused))
+    full = full_prefill(cache.model.transformer, plan, at_own_positions=True)
+    assert_same(cache.prefill(prompt).logits, full)
+
+
+def _path(prompt: Prompt) -> list[str]:
+    names, children = [], prompt.children
+    while children and isinstance(children[0], PromptImport):
+        names.append(children[0].name)
+        children = children[0].children
+    return names
+
+
+@given(st.data(), cases())
+def test_law_15_warm_equals_cold(data: st.DataObject, case: Case) -> None:
+    """Law 15: "warm = cold: the same prompt twice gives the same tokens, with a hit counter that
+    proves the second was a hit"
+
+    In between the buffer holds another prompt of the schema. Catches a store that gives another
+    state than it was given, a buffer that keeps what it should not, and answers that are right only
+    because everything is computed again.
+    """
+    cache, store = case.cache, case.cache.store
+    states = len(case.plan.nodes)
+    cold, logits = cache.generate(case.prompt, max_tokens=DECODED), cache.prefill(case.plan).logits
+    assert cold.usage.encoded_tokens == sum(len(node.tokens) for node in case.plan.nodes)
+    assert (store.hits, store.misses) == (states, states)
+
+    cache.prefill(fitted(cache.plan, data.draw(prompts(case.schema)))[0])
+    hits, misses = store.hits, store.misses
+    warm = cache.generate(case.prompt, max_tokens=DECODED)
+    assert warm.usage.encoded_tokens == 0
+    assert (store.hits, store.misses) == (hits + states, misses)
+    assert warm.usage.cached_tokens == cold.usage.cached_tokens == case.plan.num_cached
+    assert (warm.tokens, warm.text) == (cold.tokens, cold.text)
+    assert_same(cache.prefill(case.plan).logits, logits, 1e-12)

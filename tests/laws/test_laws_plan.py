@@ -1,0 +1,114 @@
+"""The laws of what a prompt means before anything is computed: 9 and 17."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
+from spec_reading import DoesNotFit, Reading, read
+from strategies import fitted, imported, prompts, schemas, tokenizers
+
+from minillm.tokenizer import Tokenizer
+from pml.check import check_prompt
+from pml.context import ATTENTIONS, Attention, nodes_of
+from pml.errors import PMLError
+from pml.layout import Layout, gaps, lay_out
+from pml.nodes import Prompt, PromptModule, Schema, children_of, unions_of
+from pml.plan import PromptPlan, resolve
+
+
+@given(st.data(), schemas(), tokenizers(), st.sampled_from(ATTENTIONS), st.sampled_from((16, 4)))
+def test_law_09_positions_are_accounted_for(
+    data: st.DataObject, schema: Schema, tokenizer: Tokenizer, attention: Attention, short: int
+) -> None:
+    """Law 9: "tokens that are no ghosts never overlap; union members share a start; every gap is
+    accounted for"
+
+    A gap is a place in the layout that the prompt leaves empty: it belongs to a module that is
+    not imported or to the rest of a slot. Catches new text over cached text, an argument over the
+    text behind it, members of a union one after another, and positions that nobody asked for.
+    """
+    layout = lay_out(schema, tokenizer)
+    nodes = nodes_of(layout, attention)
+
+    def planned(prompt: Prompt) -> PromptPlan:
+        return resolve(prompt, layout, nodes, attention, tokenizer, short)
+
+    prompt, plan = fitted(planned, data.draw(prompts(schema)))
+    used = [p for span in (*plan.reused, *plan.fresh) for p in range(span.start, span.stop)]
+    assert len(used) == len(set(used)), "two tokens stand at one position"
+    assert plan.next_position == max(used) + 1
+
+    _check_unions(schema, (), layout)
+    assert not list(gaps(layout)), "the layout holds a position that is nobody's"
+    selected = {(), *imported(prompt.children)}
+    arguments = {span.path: span.stop for span in plan.fresh}
+    for position in set(range(layout.length)) - set(used):
+        takers = [span for span in layout.spans if span.start <= position < span.stop]
+        for span in takers:
+            if span.owner in selected:
+                name = f"/{'/'.join(span.owner)}:{span.parameter}"
+                assert span.parameter is not None, "text of the schema was left out"
+                assert position >= arguments.get(name, span.start), "an argument has a hole"
+    for span in layout.spans:
+        if span.owner in selected and span.parameter is None:
+            assert set(range(span.start, span.stop)) <= set(used)
+
+
+def _check_unions(owner: Schema | PromptModule, path: tuple[str, ...], layout: Layout) -> None:
+    for union in unions_of(owner):
+        regions = [layout.region((*path, member.name or "")) for member in union.members]
+        assert len({region.start for region in regions}) == 1, "a union's members do not share"
+        stop = max(region.start + region.length for region in regions)
+        whole = [r for r in layout.regions if r.kind == "union" and r.path == path]
+        assert any((r.start, r.start + r.length) == (regions[0].start, stop) for r in whole)
+    for name, module in children_of(owner).items():
+        inner, outer = layout.region((*path, name)), layout.region(path) if path else None
+        if outer is not None:
+            assert outer.start <= inner.start
+            assert inner.start + inner.length <= outer.start + outer.length
+        _check_unions(module, (*path, name), layout)
+
+
+@settings(max_examples=5 * settings().max_examples)  # 1,000 in `make test`
+@given(st.data(), schemas(), tokenizers(), st.sampled_from(ATTENTIONS), st.sampled_from((16, 4, 0)))
+def test_law_17_the_plan_is_what_the_page_says(
+    data: st.DataObject, schema: Schema, tokenizer: Tokenizer, attention: Attention, short: int
+) -> None:
+    """Law 17: "The mask and positions that `pml.plan` gives = those that a brute-force reading of
+    this page, written in the tests without `pml.plan`, gives."
+
+    Compared are all tokens with their ids, positions, kinds and whom they see. The prompt as it was
+    drawn may not fit, which both must say; then what fits of it is compared. Catches a plan and an
+    oracle that agree with each other and both differ from the page: what law 1 cannot see.
+    """
+    layout = lay_out(schema, tokenizer)
+    nodes = nodes_of(layout, attention)
+
+    def planned(prompt: Prompt) -> PromptPlan:
+        return resolve(prompt, layout, nodes, attention, tokenizer, short)
+
+    prompt = data.draw(prompts(schema))
+    check_prompt(prompt, schema)
+    try:
+        ours = _structure(planned(prompt))
+    except PMLError:
+        event("does not fit")
+        with pytest.raises(DoesNotFit):
+            read(schema, prompt, tokenizer, attention, short)
+        prompt, plan = fitted(planned, prompt)
+        ours = _structure(plan)
+    assert ours == read(schema, prompt, tokenizer, attention, short)
+
+
+def _structure(plan: PromptPlan) -> tuple[Reading, int]:
+    """What the plan says, in the form of `spec_reading.read`."""
+    kinds = [str(span.kind) for span in plan.spans for _ in span.tokens]
+    named = list(zip(plan.tokens(), plan.positions(), kinds, strict=True))
+    reading = Counter(
+        (*name, frozenset(other for other, sees in zip(named, row, strict=True) if sees))
+        for name, row in zip(named, plan.visibility().tolist(), strict=True)
+    )
+    return reading, plan.next_position

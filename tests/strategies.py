@@ -1,0 +1,434 @@
+"""Random small models, schemas and the prompts that fit them, for the laws and other tests.
+
+models()              a Llama of 2-3 layers in float64, hot enough that a wrong mask shows
+tokenizers()          bytes, with and without BOS
+schemas()             a tree of everything that the language has
+prompts(schema)       a prompt that `check_prompt` accepts for it
+cases()               all of these together, as a `PromptCache` and a plan
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import count
+
+import torch
+from hypothesis import strategies as st
+
+from minillm.checkpoint import LoadedModel
+from minillm.config import ModelConfig, PositionScheme
+from minillm.families.llama import LlamaConfig
+from minillm.model import Transformer
+from minillm.tokenizer import ByteTokenizer, Tokenizer
+from pml.context import ATTENTIONS
+from pml.engine import PromptCache
+from pml.errors import PMLError
+from pml.nodes import (
+    Argument,
+    ModulePath,
+    Prompt,
+    PromptImport,
+    PromptModule,
+    PromptNode,
+    PromptParameter,
+    PromptRole,
+    PromptText,
+    PromptUnion,
+    Role,
+    Schema,
+    SchemaNode,
+    parameters_of,
+    places_of,
+)
+from pml.plan import PromptPlan
+from pml.writer import write_schema
+
+# Models
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """What is drawn of a model; equal shapes are the same model, made once."""
+
+    layers: int
+    kv_heads: int
+    group: int
+    head_dim: int
+    tied: bool
+    biased: bool
+    scheme: PositionScheme
+    seed: int
+
+    def config(self, max_positions: int = 4096) -> ModelConfig:
+        return ModelConfig(
+            family="llama",
+            vocab_size=261,
+            hidden_size=16,
+            intermediate_size=24,
+            num_layers=self.layers,
+            num_heads=self.kv_heads * self.group,
+            num_kv_heads=self.kv_heads,
+            head_dim=self.head_dim,
+            max_positions=max_positions,
+            norm_eps=1e-5,
+            position_scheme=self.scheme,
+            tie_embeddings=self.tied,
+            family_config=LlamaConfig(attention_bias=self.biased, mlp_bias=self.biased),
+            rope_theta=100.0,
+            rotary_dim=self.head_dim,
+        )
+
+
+def model_shapes() -> st.SearchStrategy[ModelShape]:
+    return st.builds(
+        ModelShape,
+        layers=st.integers(2, 3),
+        kv_heads=st.integers(1, 4),
+        group=st.integers(1, 3),
+        head_dim=st.sampled_from((4, 6, 8)),
+        tied=st.booleans(),
+        biased=st.booleans(),
+        scheme=st.sampled_from(("rope", "rope", "rope", "alibi")),
+        seed=st.integers(0, 9),
+    )
+
+
+def models() -> st.SearchStrategy[Transformer]:
+    return model_shapes().map(hot_model)
+
+
+@lru_cache(maxsize=256)
+def hot_model(shape: ModelShape) -> Transformer:
+    """A random model in float64 whose logits show what its attention saw.
+
+    Scores have a deviation of about 1, so that no key takes all the weight and none is lost; what
+    attention and MLP add is as large as what they add it to; logits have a deviation of about 4.
+    `tests/laws/test_sensitivity.py` shows that this is enough.
+    """
+    return hot(Transformer(shape.config()).double(), shape.seed)
+
+
+def hot(model: Transformer, seed: int) -> Transformer:
+    """`model` with the weights of `hot_model`, drawn from `seed`."""
+    random = torch.Generator().manual_seed(seed)
+    config = model.config
+    for name, weight in model.named_parameters():
+        drawn = torch.randn(weight.shape, generator=random, dtype=torch.float64)
+        if "norm" in name:
+            drawn = 1 + 0.1 * drawn
+        elif name.endswith("bias"):
+            drawn = 0.3 * drawn
+        elif name == "embedding.weight":
+            pass  # Tied, it is the output layer too, and gives logits of the right size.
+        elif name == "output.weight":
+            drawn = drawn * (4 / math.sqrt(config.hidden_size))
+        elif name.endswith("attention.output.weight"):
+            drawn = drawn * (3 / math.sqrt(weight.shape[1]))
+        else:
+            drawn = drawn / math.sqrt(weight.shape[1])
+        weight.data.copy_(drawn)
+    return model.eval().requires_grad_(False)
+
+
+def loaded(model: Transformer, tokenizer: Tokenizer, fingerprint: str = "m") -> LoadedModel:
+    return LoadedModel("small", model.config, model, tokenizer, fingerprint)
+
+
+@lru_cache(maxsize=2)
+def byte_tokenizer(bos: bool) -> ByteTokenizer:
+    return ByteTokenizer(bos=bos)
+
+
+def tokenizers() -> st.SearchStrategy[ByteTokenizer]:
+    return st.booleans().map(byte_tokenizer)
+
+
+# Schemas
+
+ROLES: tuple[Role, ...] = ("system", "user", "assistant")
+NAMES = ("a", "b", "c", "d", "e", "x y", "a/b")
+ALPHABET = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ012345 \n<&é"
+
+
+def texts(longest: int, shortest: int = 1) -> st.SearchStrategy[str]:
+    return st.text(ALPHABET, min_size=shortest, max_size=longest)
+
+
+@dataclass
+class _Left:
+    """How much may still be drawn, so that schemas stay small whatever their form."""
+
+    nodes: int
+    parameters: bool
+
+
+@st.composite
+def schemas(draw: st.DrawFn, parameters: bool = True, nodes: int = 14) -> Schema:
+    """A schema `s` with up to `nodes` modules, texts, parameters, unions and role tags."""
+    left, names = _Left(nodes, parameters), _Names()
+    children = _children(draw, left, names, in_role=False, depth=0, most=5)
+    if names.modules and draw(st.integers(0, 5)) > 0:  # few schemas without anything to import
+        where = draw(st.integers(0, len(children)))
+        module = _module(draw, left, names, True, False, 0)
+        children = (*children[:where], module, *children[where:])
+    return Schema("s", children=children)
+
+
+class _Names:
+    """The names that one owner has not given yet."""
+
+    def __init__(self) -> None:
+        self.modules = list(NAMES)
+        self.parameters = ["p", "q", "a city"]
+
+
+_KINDS = ("text", "text", "module", "module", "union", "param", "role", "anonymous", "uncached")
+_OUTER = (*_KINDS, "module", "module", "module", "union", "union", "empty")
+_INNER = (*_KINDS, "text", "param", "empty")
+
+
+def _children(
+    draw: st.DrawFn, left: _Left, names: _Names, *, in_role: bool, depth: int, most: int
+) -> tuple[SchemaNode, ...]:
+    children: list[SchemaNode] = []
+    for _ in range(draw(st.integers(0 if depth else 1, most))):
+        if left.nodes <= 0:
+            break
+        left.nodes -= 1
+        node = _node(
+            draw, left, names, draw(st.sampled_from(_INNER if depth else _OUTER)), in_role, depth
+        )
+        after_text = children and isinstance(children[-1], PromptText)
+        # Two texts side by side are one text: no document says them apart.
+        if node is not None and not (after_text and isinstance(node, PromptText)):
+            children.append(node)
+    return tuple(children)
+
+
+def _node(
+    draw: st.DrawFn, left: _Left, names: _Names, kind: str, in_role: bool, depth: int
+) -> SchemaNode | None:
+    if kind == "role" and not in_role:
+        role = draw(st.sampled_from(ROLES))
+        inner = _children(draw, left, names, in_role=True, depth=depth + 1, most=3)
+        return PromptRole(role, inner)
+    if kind == "anonymous" or (kind == "uncached" and draw(st.booleans())):
+        inner = _children(draw, left, names, in_role=in_role, depth=depth + 1, most=2)
+        return PromptModule(None, kind == "anonymous", inner)
+    if kind == "param" and left.parameters and names.parameters:
+        default = draw(st.none() | texts(3, 0))
+        least = max(1, len((default or "").encode()))
+        length = draw(st.integers(least, least + 4))
+        return PromptParameter(names.parameters.pop(0), length, default)
+    if kind == "union" and names.modules and depth < 3:
+        count = draw(st.integers(1, min(3, len(names.modules))))
+        members = tuple(_module(draw, left, names, True, in_role, depth) for _ in range(count))
+        return PromptUnion(members, required=draw(st.integers(0, 3)) == 0)
+    if kind == "empty" and names.modules:
+        return PromptModule(names.modules.pop(0))
+    if kind in ("module", "uncached") and names.modules and depth < 3:
+        return _module(draw, left, names, kind == "module", in_role, depth)
+    return PromptText(draw(texts(20 if depth == 0 else 8)))
+
+
+def _module(
+    draw: st.DrawFn, left: _Left, names: _Names, cache: bool, in_role: bool, depth: int
+) -> PromptModule:
+    name = names.modules.pop(draw(st.integers(0, min(2, len(names.modules) - 1))))
+    inner = _children(draw, left, _Names(), in_role=in_role, depth=depth + 1, most=3)
+    return PromptModule(name, cache, inner or (PromptText(draw(texts(6))),))
+
+
+# Prompts
+
+
+@st.composite
+def prompts(draw: st.DrawFn, schema: Schema) -> Prompt:
+    """A prompt that `check_prompt` accepts; its new text may not fit between its imports."""
+    arguments, children = _tag(draw, schema, role_free=True, top=True)
+    return Prompt(schema.name, arguments, children)
+
+
+def _tag(
+    draw: st.DrawFn,
+    owner: Schema | PromptModule,
+    *,
+    role_free: bool,
+    top: bool = False,
+) -> tuple[dict[str, Argument], tuple[PromptNode, ...]]:
+    """The arguments and children of the tag of `owner`; `role_free`: no role tag is around it."""
+    arguments = {}
+    for name, parameter in parameters_of(owner).items():
+        if parameter.default is None or draw(st.booleans()):
+            arguments[name] = Argument(_argument(draw, parameter.length))
+    imports = [_import(draw, place, role_free) for place in _chosen(draw, owner)]
+    imports = draw(st.permutations(imports)) if len(imports) > 1 else imports
+    children: list[PromptNode] = []
+    takes_role: list[bool] = []
+    for node, free in imports:
+        if draw(st.integers(0, 2)) == 0:
+            children.append(PromptText(draw(texts(3))))
+            takes_role.append(True)
+        children.append(node)
+        takes_role.append(free)
+    if draw(st.integers(0, 3)) >= (1 if top else 3):
+        children.append(PromptText(draw(texts(10 if top else 2))))
+        takes_role.append(True)
+    if role_free and draw(st.integers(0, 2)) == 0:
+        children = _in_role(draw, children, takes_role)
+    return arguments, tuple(children)
+
+
+def _chosen(draw: st.DrawFn, owner: Schema | PromptModule) -> list[tuple[PromptModule, bool]]:
+    """Some of the owner's modules, at most one of a union; and whether a role is around each."""
+    chosen: list[tuple[PromptModule, bool]] = []
+    unions: dict[int, list[tuple[PromptModule, bool]]] = {}
+    for place in places_of(owner).values():
+        option = (place.module, place.role is not None)
+        if place.union is not None:
+            unions.setdefault(id(place.union), []).append(option)
+            if len(unions[id(place.union)]) == len(place.union.members):
+                options = unions[id(place.union)]
+                skip = 0 if place.union.required else 1
+                pick = draw(st.integers(0, len(options) - 1 + skip))
+                chosen += options[pick : pick + 1]
+        elif draw(st.integers(0, 4)) < 4:
+            chosen.append(option)
+    return chosen
+
+
+def _import(
+    draw: st.DrawFn, place: tuple[PromptModule, bool], role_free: bool
+) -> tuple[PromptImport, bool]:
+    """An import, and whether a role tag may stand around it."""
+    module, in_role = place
+    assert module.name is not None
+    inner_free = role_free and not in_role
+    arguments, children = _tag(draw, module, role_free=inner_free)
+    takes_role = not in_role and not _holds_role(module.children) and not _holds_role(children)
+    return PromptImport(module.name, arguments, children), takes_role
+
+
+def _holds_role(nodes: tuple[SchemaNode, ...] | tuple[PromptNode, ...]) -> bool:
+    return any(
+        isinstance(node, PromptRole)
+        or (isinstance(node, PromptModule | PromptImport) and _holds_role(node.children))
+        or (isinstance(node, PromptUnion) and _holds_role(node.members))
+        for node in nodes
+    )
+
+
+def _in_role(
+    draw: st.DrawFn, children: list[PromptNode], takes_role: list[bool]
+) -> list[PromptNode]:
+    """A stretch of the children put into a role tag, where the schema has none in or around it."""
+    start = stop = draw(st.integers(0, len(children)))
+    while stop < len(children) and takes_role[stop] and draw(st.integers(0, 3)):
+        stop += 1
+    turn = PromptRole(draw(st.sampled_from(ROLES)), tuple(children[start:stop]))
+    return [*children[:start], turn, *children[stop:]]
+
+
+def _argument(draw: st.DrawFn, length: int) -> str:
+    """Text of at most `length` bytes, often none, often as many as fit."""
+    size = draw(st.sampled_from((0, 1, length, length)))
+    text = draw(texts(size, size)) if size else ""
+    return text.encode()[:length].decode(errors="ignore")
+
+
+def imported(children: tuple[PromptNode, ...], tag: ModulePath = ()) -> set[ModulePath]:
+    """The paths of the modules that a prompt with these children imports."""
+    found: set[ModulePath] = set()
+    for child in children:
+        if isinstance(child, PromptImport):
+            path = (*tag, child.name)
+            found |= {path} | imported(child.children, path)
+        elif isinstance(child, PromptRole):
+            found |= imported(child.children, tag)
+    return found
+
+
+# All together
+
+
+@dataclass(frozen=True)
+class Case:
+    """A prompt over a schema, on a small model, as the engine takes it."""
+
+    cache: PromptCache
+    schema: Schema
+    prompt: Prompt
+    plan: PromptPlan
+    fresh_anonymous: int
+
+    @property
+    def model(self) -> Transformer:
+        return self.cache.model.transformer
+
+    def cold(self) -> PromptCache:
+        """An engine like this one that has stored nothing yet."""
+        return engine(self.cache.model, self.schema, self.plan.attention, self.fresh_anonymous)
+
+
+def engine(
+    model: LoadedModel, schema: Schema, attention: str, fresh_anonymous: int = 16
+) -> PromptCache:
+    cache = PromptCache(model, attention=attention, fresh_anonymous=fresh_anonymous)
+    cache.add_schema(write_schema(schema))
+    return cache
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    """A prompt that has something to compute. Text between imports that does not fit is cut out:
+    the errors have a law of their own."""
+    model = loaded(draw(models()), draw(tokenizers()))
+    schema = draw(schemas())
+    short = draw(st.sampled_from((16, 4)))
+    cache = engine(model, schema, draw(st.sampled_from(ATTENTIONS)), short)
+    prompt, plan = fitted(cache.plan, draw(prompts(schema)))
+    return Case(cache, schema, prompt, plan, short)
+
+
+def fitted(planned: Callable[[Prompt], PromptPlan], prompt: Prompt) -> tuple[Prompt, PromptPlan]:
+    """The prompt with as many of its texts and role tags as fit, and its plan; never empty."""
+    kept: set[int] = set()
+    for number in range(_parts(prompt.children)):
+        with suppress(PMLError):
+            planned(_with_parts(prompt, kept | {number}))
+            kept.add(number)
+    fitting = _with_parts(prompt, kept)
+    try:
+        return fitting, planned(fitting)
+    except PMLError:  # It holds no token.
+        fitting = replace(fitting, children=(*fitting.children, PromptText("Go!")))
+        return fitting, planned(fitting)
+
+
+def _parts(children: tuple[PromptNode, ...]) -> int:
+    """How many texts and role tags a prompt has."""
+    inner = sum(_parts(child.children) for child in children if not isinstance(child, PromptText))
+    return inner + sum(not isinstance(child, PromptImport) for child in children)
+
+
+def _with_parts(prompt: Prompt, kept: set[int]) -> Prompt:
+    """The prompt with the texts and role tags `kept` only, which are counted from the front."""
+    return replace(prompt, children=_kept(prompt.children, kept, count()))
+
+
+def _kept(
+    children: tuple[PromptNode, ...], kept: set[int], numbers: Iterator[int]
+) -> tuple[PromptNode, ...]:
+    found: list[PromptNode] = []
+    for child in children:
+        stays = isinstance(child, PromptImport) or next(numbers) in kept
+        if not isinstance(child, PromptText):
+            inner = _kept(child.children, kept, numbers)
+            found += [replace(child, children=inner)] if stays else inner
+        elif stays:
+            found.append(child)
+    return tuple(found)
