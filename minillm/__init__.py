@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from minillm.checkpoint import LoadedModel, load
     from minillm.config import ModelConfig
-    from minillm.convert import convert
     from minillm.errors import LoadError
-    from minillm.generate import generate, stream
     from minillm.model import Transformer
     from minillm.sampling import Sampling
 
@@ -23,10 +21,7 @@ _HOMES = {
     "ModelConfig": "config",
     "Sampling": "sampling",
     "Transformer": "model",
-    "convert": "convert",
-    "generate": "generate",
     "load": "checkpoint",
-    "stream": "generate",
 }
 
 __all__ = [
@@ -35,10 +30,7 @@ __all__ = [
     "ModelConfig",
     "Sampling",
     "Transformer",
-    "convert",
-    "generate",
     "load",
-    "stream",
 ]
 
 

@@ -75,6 +75,8 @@ def decode(
 
     A token is yielded before its forward runs, so that the first one is out as soon as it is known.
     """
+    if max_tokens < 1:
+        raise ValueError(f"max_tokens is {max_tokens}, expected at least 1")
     draw = Sampler(sampling)
     for count in range(max_tokens):
         token = draw(logits)

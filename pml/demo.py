@@ -41,7 +41,7 @@ def run(model_dir: Path, *, dtype: str, threads: int | None, repeats: int = 5) -
     model = load_model(model_dir, dtype, "cpu", threads)
     cache = PromptCache(model)
     schema = cache.add_schema(EXAMPLE / "schema.pml")
-    layout = cache.layout_of(schema.name)
+    layout = cache.schemas[schema.name].layout
     console = Console(width=100, highlight=False)
     console.rule("The schema: nine articles, each at its place")
     _show(console, ruler(layout, 100))
@@ -74,7 +74,7 @@ def run(model_dir: Path, *, dtype: str, threads: int | None, repeats: int = 5) -
 def _encode(cache: PromptCache, name: str) -> None:
     """Encode the whole schema, a line for each finished text."""
     config, dtype = cache.model.config, cache.model.transformer.dtype
-    nodes = cache.nodes_of(name)
+    nodes = cache.schemas[name].nodes
     total = sum(len(node.tokens) for node in nodes)
     size = amount(total * config.kv_bytes_per_token(dtype.itemsize))
     note(f"encoding {len(nodes)} states once: {total:,} tokens, {size} of keys and values")

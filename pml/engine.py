@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,13 +15,12 @@ from minillm.generate import FinishReason, decode, prefill
 from minillm.kv import KVSegment
 from minillm.sampling import Sampling
 from pml.assembly import fresh_tokens, placed_segments
-from pml.context import ATTENTIONS, Attention, Node, nodes_of
+from pml.context import Node
 from pml.encoder import encode
 from pml.errors import PMLPromptError, did_you_mean, listed
-from pml.layout import Layout, lay_out
-from pml.plan import PromptPlan, resolve
+from pml.plan import PromptPlan
+from pml.planner import Planner
 from pml.prompt import Prompt, parse_prompt
-from pml.reference import full_prefill
 from pml.schema import Schema, parse_schema
 from pml.store import MemoryStore, SegmentKey, segment_key
 
@@ -29,10 +28,6 @@ log = logging.getLogger("pml")
 
 Progress = Callable[[str, int], None]
 """Told the path of a span and how many of its tokens were just encoded."""
-
-
-class NotBuiltYet(ValueError):
-    """An option of the specification that this version does not have."""
 
 
 @dataclass(frozen=True)
@@ -92,15 +87,6 @@ class Completion:
     plan: PromptPlan
 
 
-@dataclass(frozen=True)
-class _Known:
-    """A schema as the engine keeps it: laid out, with the node of each span."""
-
-    layout: Layout
-    attention: Attention
-    nodes: tuple[Node, ...]
-
-
 class PromptCache:
     """Answers prompts over schemas, reusing the stored states of the modules they import.
 
@@ -120,11 +106,12 @@ class PromptCache:
     ) -> None:
         self.model = model
         self.store = MemoryStore() if store is None else store
-        self.schemas: dict[str, _Known] = {}
+        self.schemas: dict[str, Planner] = {}
         self._attention, self._layout = attention, layout
         self._fresh_anonymous = fresh_anonymous
         self._buffer = model.transformer.new_cache()
         self._scratch = model.transformer.new_cache()
+        self._latest: Prefilled | None = None
 
     def add_schema(self, source: str | Path) -> Schema:
         """Take a schema: a path, or PML text (which starts with `<`). Nothing is encoded yet.
@@ -137,45 +124,25 @@ class PromptCache:
         else:
             path = Path(source).expanduser()
             schema = parse_schema(path.read_bytes(), str(source), src_root=path.parent)
-        layout = lay_out(schema, self.model.tokenizer)
-        attention = check_options(schema, self._attention, self._layout)
-        self.schemas[schema.name] = _Known(layout, attention, nodes_of(layout, attention))
+        self.schemas[schema.name] = Planner.of(
+            schema,
+            self.model.tokenizer,
+            self.model.config.max_positions,
+            attention=self._attention,
+            layout=self._layout,
+            fresh_anonymous=self._fresh_anonymous,
+        )
         return schema
 
-    def layout_of(self, name: str) -> Layout:
-        return self.schemas[name].layout
-
-    def nodes_of(self, name: str) -> tuple[Node, ...]:
-        """The nodes of a schema's spans: what `encode_schema` encodes."""
-        return self.schemas[name].nodes
-
     def plan(self, prompt: str | bytes | Prompt, file: str = "<prompt>") -> PromptPlan:
-        """The prompt resolved: every token, its position, and what it sees.
-
-        Raises `PMLError` for what is wrong with it, or if it outgrows the model's context.
-        """
+        """The prompt resolved against its schema: `Planner.plan`, which see."""
         if not isinstance(prompt, Prompt):
             prompt = parse_prompt(prompt, file)
-        known = self.schemas.get(prompt.schema)
-        if known is None:
+        planner = self.schemas.get(prompt.schema)
+        if planner is None:
             message = f"no schema {prompt.schema!r}; expected {listed(self.schemas)}"
             raise PMLPromptError(message + did_you_mean(prompt.schema, self.schemas), prompt.at)
-        plan = resolve(
-            prompt,
-            known.layout,
-            known.nodes,
-            known.attention,
-            self.model.tokenizer,
-            self._fresh_anonymous,
-        )
-        context = self.model.config.max_positions
-        if plan.next_position > context:
-            raise PMLPromptError(
-                f"the prompt reaches position {plan.next_position - 1}, the model's context ends "
-                f"at {context - 1}; import less, or move large modules into a union",
-                prompt.at,
-            )
-        return plan
+        return planner.plan(prompt)
 
     def key_of(self, node: Node) -> SegmentKey:
         dtype = str(self.model.transformer.dtype).removeprefix("torch.")
@@ -187,10 +154,14 @@ class PromptCache:
 
     def encode_schema(self, name: str, progress: Progress | None = None) -> int:
         """Encode every state of a schema that is not stored yet; the tokens encoded."""
-        return self._ensure(self.nodes_of(name), progress)[1]
+        return self._ensure(self.schemas[name].nodes, progress)[1]
+
+    def encode(self, plan: PromptPlan, progress: Progress | None = None) -> int:
+        """Encode what `plan` needs and the store lacks; the tokens encoded."""
+        return self._ensure(plan.nodes, progress)[1]
 
     def _ensure(
-        self, nodes: tuple[Node, ...], progress: Progress | None = None
+        self, nodes: Sequence[Node], progress: Progress | None = None
     ) -> tuple[dict[Node, KVSegment], int]:
         """The segments of `nodes`, in which each comes after its context; the tokens encoded."""
         segments: dict[Node, KVSegment] = {}
@@ -219,7 +190,8 @@ class PromptCache:
         copied = self._buffer.bring(placed_segments(plan, segments))
         logits = prefill(self.model.transformer, self._buffer, *fresh_tokens(plan))
         usage = Usage(plan.num_cached, plan.num_fresh, encoded)
-        return Prefilled(plan, logits, usage, seconds, copied)
+        self._latest = Prefilled(plan, logits, usage, seconds, copied)
+        return self._latest
 
     def forget_buffer(self) -> None:
         """Empty the warm buffer: the next prompt copies all of its modules anew."""
@@ -234,11 +206,9 @@ class PromptCache:
     ) -> Iterator[Delta]:
         """The answer piece by piece; the pieces' texts together are the whole text.
 
-        The answer lives in the buffer while it is decoded: finish or drop one stream before the
-        next one starts.
+        Finish or drop one stream before the next prompt: see `decode`.
         """
-        _check_max_tokens(max_tokens)
-        return self._decode(self.prefill(prompt), max_tokens, sampling)
+        return self.decode(self.prefill(prompt), max_tokens=max_tokens, sampling=sampling)
 
     def generate(
         self,
@@ -248,12 +218,11 @@ class PromptCache:
         sampling: Sampling | None = None,
     ) -> Completion:
         """The whole answer."""
-        _check_max_tokens(max_tokens)
         started = time.perf_counter()
         prefilled = self.prefill(prompt)
         first = finished = 0.0
         deltas = []
-        for delta in self._decode(prefilled, max_tokens, sampling):
+        for delta in self.decode(prefilled, max_tokens=max_tokens, sampling=sampling):
             finished = time.perf_counter()
             first = first or finished
             deltas.append(delta)
@@ -269,9 +238,13 @@ class PromptCache:
             prefilled.plan,
         )
 
-    def _decode(
-        self, prefilled: Prefilled, max_tokens: int, sampling: Sampling | None
+    def decode(
+        self, prefilled: Prefilled, *, max_tokens: int = 128, sampling: Sampling | None = None
     ) -> Iterator[Delta]:
+        """The answer to the prompt that was prefilled last.
+
+        Raises `RuntimeError` once another prompt has taken the buffer that the answer lives in.
+        """
         text = self.model.tokenizer.stream()
         for step in decode(
             self.model.transformer,
@@ -282,32 +255,9 @@ class PromptCache:
             sampling=sampling or Sampling(),
             stop_ids=self.model.tokenizer.stop_ids,
         ):
+            if self._latest is not prefilled:
+                raise RuntimeError("another prompt was started before this answer was finished")
             if step.token is None:
                 yield Delta(text.finish(), None, step.finish_reason)
             else:
                 yield Delta(text.add(step.token), step.token)
-
-    def full_prefill(self, prompt: str | bytes | Prompt) -> Tensor:
-        """Logits (V,) of the prompt's last token, computed as if nothing had been stored."""
-        return full_prefill(self.model.transformer, self.plan(prompt))
-
-
-def check_options(schema: Schema, attention: str | None, layout: str | None) -> Attention:
-    """The attention to use, options first, then what the schema says, then `guaranteed`.
-
-    Raises `NotBuiltYet` for a layout or an attention that this version does not have.
-    """
-    chosen_layout = layout or schema.layout or "fixed"
-    if chosen_layout != "fixed":
-        raise NotBuiltYet(f'layout "{chosen_layout}" is not built yet; this version has "fixed"')
-    chosen = attention or schema.attention or "guaranteed"
-    for known in ATTENTIONS:
-        if chosen == known:
-            return known
-    names = " and ".join(f'"{name}"' for name in ATTENTIONS)
-    raise NotBuiltYet(f'attention "{chosen}" is not built yet; this version has {names}')
-
-
-def _check_max_tokens(max_tokens: int) -> None:
-    if max_tokens < 1:
-        raise ValueError(f"max_tokens is {max_tokens}, expected at least 1")

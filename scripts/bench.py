@@ -14,6 +14,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 
@@ -100,7 +101,7 @@ class Bench:
         """Seconds to the first token: modules copied anew, and modules kept in the buffer."""
         self.fill(self.cache, cached)
         edges = [cached * part // MODULES for part in range(MODULES + 1)]
-        segments = [self.cache.segment(a, b) for a, b in zip(edges, edges[1:], strict=False)]
+        segments = [self.cache.segment(a, b) for a, b in pairwise(edges)]
         placed = [Placed(segment, segment.origin) for segment in segments]
         tokens, positions = self.tokens[:new], range(cached, cached + new)
 

@@ -25,7 +25,7 @@ ORDER = {
     """,
     "pml": """
         errors source diagnose markup nodes attributes whitespace include rules schema check
-        prompt writer layout context placement plan view
+        prompt writer layout context placement plan planner view
         reference encoder store assembly engine explain estimate compare demo
         cli.documents cli.output cli.language cli.running cli
     """,
@@ -39,7 +39,7 @@ TORCH_FREE = {
     """,
     "pml": """
         errors source diagnose markup nodes attributes whitespace include rules schema check
-        prompt writer layout context placement plan view cli
+        prompt writer layout context placement plan planner view cli
     """,
 }
 

@@ -13,9 +13,10 @@ from typing import Annotated
 import typer
 from rich.cells import cell_len
 
-from minillm.console import Commands, note
+from minillm.console import USAGE, Commands, note
 from pml.errors import Location, PMLError
 from pml.markup import PROMPT_LIMITS, SCHEMA_LIMITS
+from pml.planner import NotBuiltYet
 from pml.prompt import Prompt, parse_prompt
 from pml.schema import Schema, parse_schema
 
@@ -94,10 +95,13 @@ class PMLCommands(Commands):
     """Knows errors of the language too: one line, and on a terminal the place itself."""
 
     def explain(self, error: Exception) -> int | None:
-        if not isinstance(error, PMLError):
-            return super().explain(error)
-        tell(error)
-        return INVALID
+        if isinstance(error, PMLError):
+            tell(error)
+            return INVALID
+        if isinstance(error, NotBuiltYet):
+            note(f"error: {error}")
+            return USAGE
+        return super().explain(error)
 
 
 def tell(error: PMLError) -> None:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from minillm.console import USAGE, Failure, print_json
+from minillm.console import Failure, print_json
 from minillm.flags import JsonFlag, VerboseFlag
 from minillm.json_file import read_json
-from minillm.tokenizer import Tokenizer, load_tokenizer
+from minillm.tokenizer import load_tokenizer
 from pml.check import prompt_errors
 from pml.cli.documents import (
     INVALID,
@@ -26,11 +25,10 @@ from pml.cli.documents import (
     tell,
 )
 from pml.cli.output import columns, show
-from pml.context import ATTENTIONS, Attention, nodes_of
-from pml.errors import PMLError, PMLPromptError
-from pml.layout import Layout, gaps, lay_out, name_of
-from pml.plan import PromptPlan, resolve
-from pml.prompt import Prompt
+from pml.errors import PMLError
+from pml.layout import gaps, name_of
+from pml.plan import PromptPlan
+from pml.planner import Planner, check_options
 from pml.schema import PromptModule, Schema, children_of, parameters_of, unions_of
 from pml.view import prompt_ruler, ruler
 
@@ -54,7 +52,7 @@ def check(
     parsed, laid_out, found = None, None, 0
     try:
         parsed = read_schema(schema)
-        laid_out = LaidOut.of(parsed, model, attention, layout) if model else None
+        laid_out = planner(parsed, model, attention, layout) if model else None
         print(f"{schema}: {_summary(parsed, laid_out)}")
     except PMLError as error:
         tell(error)
@@ -82,7 +80,7 @@ def draw_map(
     verbose: VerboseFlag = False,
 ) -> None:
     """Draw which positions a schema's modules take, and which a prompt uses."""
-    laid_out = LaidOut.of(read_schema(schema), model, attention, layout)
+    laid_out = planner(read_schema(schema), model, attention, layout)
     plan = laid_out.plan(read_prompt(prompt).prompt()) if prompt else None
     if as_json:
         print_json(_as_json(laid_out, plan))
@@ -93,45 +91,14 @@ def draw_map(
         show(prompt_ruler(laid_out.layout, plan, columns()))
 
 
-@dataclass(frozen=True)
-class LaidOut:
-    """A schema at its positions under a model's tokenizer; prompts can be planned with it."""
+def planner(schema: Schema, model: Path, attention: str | None, layout: str | None) -> Planner:
+    """The schema laid out under a model's tokenizer, its weights left alone.
 
-    layout: Layout
-    attention: Attention
-    tokenizer: Tokenizer
-    max_positions: int
-
-    @classmethod
-    def of(cls, schema: Schema, model: Path, attention: str | None, layout: str | None) -> LaidOut:
-        """Raises `PMLError`, `LoadError`, and `Failure` for options not built yet."""
-        chosen = options(schema, attention, layout)
-        tokenizer = load_tokenizer(model)
-        return cls(lay_out(schema, tokenizer), chosen, tokenizer, _max_positions(model))
-
-    def plan(self, prompt: Prompt) -> PromptPlan:
-        """Raises `PMLError`, for a prompt longer than the model's context too."""
-        nodes = nodes_of(self.layout, self.attention)
-        plan = resolve(prompt, self.layout, nodes, self.attention, self.tokenizer)
-        if plan.next_position > self.max_positions:
-            last, context = plan.next_position - 1, self.max_positions - 1
-            message = f"the prompt reaches position {last}, the model's context ends at {context}"
-            raise PMLPromptError(message, prompt.at)
-        return plan
-
-
-def options(schema: Schema, attention: str | None, layout: str | None) -> Attention:
-    """The attention to use; `Failure` for a layout or an attention not built yet."""
-    chosen = attention or schema.attention or "guaranteed"
-    for known in ATTENTIONS:
-        if chosen == known and (layout or schema.layout or "fixed") == "fixed":
-            return known
-    from pml.engine import NotBuiltYet, check_options
-
-    try:
-        return check_options(schema, attention, layout)
-    except NotBuiltYet as error:
-        raise Failure(str(error), USAGE) from None
+    Raises `PMLError`, `LoadError`, and `NotBuiltYet`.
+    """
+    check_options(schema, attention, layout)
+    tokenizer, context = load_tokenizer(model), _max_positions(model)
+    return Planner.of(schema, tokenizer, context, attention=attention, layout=layout)
 
 
 def _max_positions(model: Path) -> int:
@@ -144,7 +111,7 @@ def _max_positions(model: Path) -> int:
 
 
 def _errors(
-    document: Document, schema: Schema | None, laid_out: LaidOut | None
+    document: Document, schema: Schema | None, laid_out: Planner | None
 ) -> Iterator[PMLError]:
     """All that is wrong with a prompt, as far as it can be told."""
     try:
@@ -157,7 +124,7 @@ def _errors(
         yield error
 
 
-def _summary(schema: Schema, laid_out: LaidOut | None) -> str:
+def _summary(schema: Schema, laid_out: Planner | None) -> str:
     owners = list(_owners(schema))
     parts = [
         _counted(len(owners) - 1, "module"),
@@ -179,7 +146,7 @@ def _counted(number: int, name: str) -> str:
     return f"{number:,} {name}{'' if number == 1 else 's'}" if number else ""
 
 
-def _as_json(laid_out: LaidOut, plan: PromptPlan | None) -> dict[str, object]:
+def _as_json(laid_out: Planner, plan: PromptPlan | None) -> dict[str, object]:
     layout = laid_out.layout
     content: dict[str, object] = {
         "schema": layout.schema.name,

@@ -37,14 +37,14 @@ from pml.cli.documents import (
     read_prompt,
     read_schema,
 )
-from pml.cli.language import options
 from pml.cli.output import columns, comparison_table, show, span_table
+from pml.planner import check_options
 from pml.view import prompt_ruler
 
 if TYPE_CHECKING:
     from minillm.sampling import Sampling
     from pml.compare import Comparison
-    from pml.engine import Prefilled, PromptCache
+    from pml.engine import PromptCache
     from pml.plan import PromptPlan
 
 
@@ -71,7 +71,7 @@ class Session:
     ) -> Session:
         """What is wrong with the documents is told before the model is loaded."""
         document, parsed = read_prompt(prompt), read_schema(schema)
-        options(parsed, attention, layout)
+        check_options(parsed, attention, layout)
         check_prompt(document.prompt(), parsed)
         loaded = load_model(model, dtype, device, threads)
         from pml.engine import PromptCache
@@ -80,8 +80,8 @@ class Session:
         cache.add_schema(schema)
         return cls(cache, document, cache.plan(document.data, document.file))
 
-    def encode(self) -> Prefilled:
-        """Encode what is not stored, announced, with a bar."""
+    def encode(self) -> tuple[int, float]:
+        """Encode what is not stored, announced, with a bar: tokens and seconds."""
         from pml.estimate import estimate
 
         expected = estimate(self.cache, self.plan)
@@ -92,7 +92,9 @@ class Session:
                 f"about {duration(expected.seconds)} (an estimate)"
             )
         with Bar("encoding", expected.tokens) as bar:
-            return self.cache.prefill(self.plan, progress=lambda _, tokens: bar.advance(tokens))
+            started = time.perf_counter()
+            tokens = self.cache.encode(self.plan, lambda _, tokens: bar.advance(tokens))
+            return tokens, time.perf_counter() - started
 
 
 def run(
@@ -134,10 +136,9 @@ def run(
 
 
 def _answer(
-    session: Session, encoded: Prefilled, max_tokens: int, draw: Sampling, *, quiet: bool
+    session: Session, encoded: tuple[int, float], max_tokens: int, draw: Sampling, *, quiet: bool
 ) -> dict[str, Any]:
     """The answer to the prompt's text, as `pml run --json` prints it; printed as it comes."""
-    session.cache.forget_buffer()  # the time to the first token shall hold all copies
     deltas, first = [], 0.0
     started = time.perf_counter()
     for delta in session.cache.stream(session.document.data, max_tokens=max_tokens, sampling=draw):
@@ -152,15 +153,15 @@ def _answer(
         "tokens": tokens,
         "finish_reason": deltas[-1].finish_reason,
         "usage": {
-            "prompt_tokens": encoded.usage.prompt_tokens,
-            "cached_tokens": encoded.usage.cached_tokens,
-            "fresh_tokens": encoded.usage.fresh_tokens,
-            "encoded_tokens": encoded.usage.encoded_tokens,
+            "prompt_tokens": session.plan.num_cached + session.plan.num_fresh,
+            "cached_tokens": session.plan.num_cached,
+            "fresh_tokens": session.plan.num_fresh,
+            "encoded_tokens": encoded[0],
             "completion_tokens": len(tokens),
         },
         "timings": {
             "ttft_s": first - started,
-            "encode_s": encoded.encode_seconds,
+            "encode_s": encoded[1],
             "decode_s": finished - first,
         },
     }
@@ -209,7 +210,7 @@ def explain(
         return
     print(span_table(content))
     print()
-    show(prompt_ruler(session.cache.layout_of(session.plan.schema), session.plan, columns()))
+    show(prompt_ruler(session.cache.schemas[session.plan.schema].layout, session.plan, columns()))
 
 
 def compare(

@@ -14,6 +14,7 @@ from pml.compare import FullPrefill, compare, distance
 from pml.engine import PromptCache
 from pml.errors import PMLError
 from pml.estimate import estimate, speed
+from pml.reference import full_prefill
 
 SCHEMA = """<schema name="trip">You plan travel.
 <module name="when">We go in <param name="month" len="6"/>, by train.</module>
@@ -47,7 +48,7 @@ def test_each_prompt_is_answered_both_ways(cache: PromptCache) -> None:
         assert cached.cached_tokens == cached.copied_tokens == answer.usage.cached_tokens
         assert cached.fresh_tokens == answer.usage.fresh_tokens
         assert full.tokens == answer.usage.prompt_tokens
-        first = int(cache.full_prefill(prompt).argmax())
+        first = int(full_prefill(cache.model.transformer, cache.plan(prompt)).argmax())
         assert full.answer[:1] == ((first,) if first not in cache.model.tokenizer.stop_ids else ())
         assert full.text == cache.model.tokenizer.decode(full.answer)
         assert full.answer[: result.agreement] == cached.answer[: result.agreement]
