@@ -61,7 +61,8 @@ def test_every_prompt_of_the_encyclopedia_reuses_4000_tokens_and_computes_40_at_
 
 REFERENCE_PROMPTS = {
     "code_generation_bookstore": (
-        '<prompt schema="code-generation-bookstore"><book.py/><user>Add a price filter.</user></prompt>'
+        '<prompt schema="code-generation-bookstore"><book.py/>'
+        "<user>Add a price filter.</user></prompt>"
     ),
     "parameterized_prompts": (
         '<prompt schema="travel"><travel-plan duration="5 days"><overseas><maldives/></overseas>'
@@ -71,7 +72,8 @@ REFERENCE_PROMPTS = {
         '<prompt schema="persona"><age><child/></age><user>Introduce yourself.</user></prompt>'
     ),
     "personalization-education": (
-        '<prompt schema="personalization-education"><elementary/><user>What is a noun?</user></prompt>'
+        '<prompt schema="personalization-education"><elementary/>'
+        "<user>What is a noun?</user></prompt>"
     ),
 }
 
