@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 def slopes(num_heads: int, max_bias: float = 8.0) -> Tensor:
-    """float64 (H,): 2^(-max_bias·i/n), i = 1..n; n the next power of two, odd i first if H < n.
+    """float64 (H,): 2^(-max_bias·i/n), i = 1..n; n the next power of two, even i first if H < n.
 
     >>> slopes(4).tolist()
     [0.25, 0.0625, 0.015625, 0.00390625]
