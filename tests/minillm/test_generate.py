@@ -1,0 +1,161 @@
+"""Prefill and decode: chunks, finish reasons, and the plain way from a prompt to its answer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from strategies import ModelShape, hot, loaded
+
+import minillm.generate
+from minillm.checkpoint import LoadedModel
+from minillm.generate import Step, decode, generate, prefill, stream
+from minillm.model import ForwardPlan, Run, Transformer
+from minillm.sampling import Sampling
+from minillm.tokenizer import ByteTokenizer
+
+TOKENS = list(b"Where does the night train go?")
+NOTHING: frozenset[int] = frozenset()
+
+
+def model(max_positions: int = 256, scheme: str = "rope") -> Transformer:
+    config = ModelShape(2, 2, 2, 4, True, False, "rope", 0).config(max_positions)
+    config = replace(config, position_scheme=scheme)  # type: ignore[arg-type]
+    return hot(Transformer(config).double(), 0)
+
+
+def answering(**options: bool) -> LoadedModel:
+    return loaded(model(), ByteTokenizer(**options))
+
+
+def steps(
+    transformer: Transformer,
+    max_tokens: int,
+    stop_ids: frozenset[int] = NOTHING,
+    sampling: Sampling | None = None,
+) -> list[Step]:
+    cache = transformer.new_cache()
+    logits = prefill(transformer, cache, TOKENS, range(len(TOKENS)))
+    return list(
+        decode(
+            transformer,
+            cache,
+            logits,
+            len(TOKENS),
+            max_tokens=max_tokens,
+            sampling=sampling or Sampling(),
+            stop_ids=stop_ids,
+        )
+    )
+
+
+@pytest.mark.parametrize("size", [1, 7, 29, 30, 31])
+def test_prefill_in_chunks_is_prefill_at_once(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    transformer = model()
+    expected = prefill(transformer, transformer.new_cache(), TOKENS, range(len(TOKENS)))
+    done: list[int] = []
+    cache = transformer.new_cache()
+    monkeypatch.setattr(minillm.generate, "CHUNK", size)
+    logits = prefill(transformer, cache, TOKENS, range(len(TOKENS)), done.append)
+    assert torch.allclose(logits, expected, rtol=0, atol=1e-11)
+    assert sum(done) == len(TOKENS)
+    assert max(done) <= size
+    assert cache.positions.tolist() == list(range(len(TOKENS)))
+
+
+def test_prefill_of_nothing_is_refused() -> None:
+    transformer = model()
+    with pytest.raises(ValueError, match="there is no token to compute"):
+        prefill(transformer, transformer.new_cache(), [], [])
+
+
+@pytest.mark.parametrize("scheme", ["rope", "alibi"])
+def test_decoding_is_computing_everything_again_for_each_token(scheme: str) -> None:
+    transformer, known = model(scheme=scheme), list(TOKENS)
+    for step in steps(transformer, 8)[:-1]:
+        again = prefill(transformer, transformer.new_cache(), known, range(len(known)))
+        assert step.token == int(again.argmax())
+        known.append(step.token)
+
+
+def test_no_tokens_at_all_are_refused() -> None:
+    with pytest.raises(ValueError, match="max_tokens is 0, expected at least 1"):
+        steps(model(), 0)
+
+
+def test_it_ends_when_enough_tokens_are_there() -> None:
+    found = steps(model(), 3)
+    assert [step.finish_reason for step in found] == [None, None, None, "length"]
+    assert found[-1].token is None
+
+
+def test_it_ends_when_the_model_says_so() -> None:
+    """The token that says so is no part of the answer, and nothing is computed after it."""
+    tokens = [step.token for step in steps(model(), 12)][:-1]
+    stop = next(token for token in tokens if token != tokens[0])
+    assert stop is not None
+    found = steps(model(), 12, frozenset({stop}))
+    assert [step.token for step in found] == [*tokens[: tokens.index(stop)], None]
+    assert found[-1].finish_reason == "stop"
+    assert steps(model(), 12, frozenset({stop, tokens[0] or 0})) == [Step(None, "stop")]
+
+
+def test_it_ends_when_the_context_is_full() -> None:
+    """Two more positions are there, and the token drawn after them needs none of its own."""
+    found = steps(model(len(TOKENS) + 2), 8)
+    assert [step.finish_reason for step in found] == [None, None, None, "context"]
+    found = steps(model(len(TOKENS) + 2), 3)
+    assert [step.finish_reason for step in found] == [None, None, None, "length"]
+
+
+def test_a_seed_reproduces_an_answer() -> None:
+    def drawn(seed: int) -> list[Step]:
+        return steps(model(), 12, sampling=Sampling(temperature=2.0, top_k=50, seed=seed))
+
+    assert drawn(1) == drawn(1)
+    assert drawn(1) != drawn(2)
+
+
+@pytest.mark.parametrize("bos", [False, True])
+@pytest.mark.parametrize("roles", [False, True])
+def test_a_prompt_becomes_a_turn_where_the_model_has_turns(
+    bos: bool, roles: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[int]] = []
+
+    def recorded(transformer: Transformer, cache: object, tokens: list[int], at: range) -> None:
+        assert list(at) == list(range(len(tokens)))
+        seen.append(tokens)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(minillm.generate, "prefill", recorded)
+    for chat in (True, False):
+        with pytest.raises(KeyboardInterrupt):
+            generate(answering(bos=bos, roles=roles), "Hi", chat=chat)
+    turn = [259, *b"user\n", *b"Hi", 260, *b"\n", 259, *b"assistant\n"]
+    start = [256] if bos else []
+    assert seen == [[*start, *(turn if roles else b"Hi")], [*start, *b"Hi"]]
+
+
+def test_the_pieces_of_an_answer_are_the_answer() -> None:
+    sampling = Sampling(temperature=3.0, seed=5)
+    pieces = list(stream(answering(), "Hi", max_tokens=20, sampling=sampling))
+    assert len(pieces) > 2
+    assert "".join(pieces) == generate(answering(), "Hi", max_tokens=20, sampling=sampling)
+
+
+def test_prompts_that_cannot_be_answered_are_refused() -> None:
+    with pytest.raises(ValueError, match="the prompt is empty"):
+        generate(answering(), "")
+    short = loaded(model(10), ByteTokenizer(bos=True))
+    with pytest.raises(ValueError, match="the prompt has 11 tokens, the model's context is 10"):
+        generate(short, "0123456789", chat=False)
+    assert isinstance(generate(short, "012345678", chat=False, max_tokens=2), str)
+
+
+def test_runs_must_hold_the_tokens_of_the_forward() -> None:
+    transformer = model()
+    forward = ForwardPlan([Run(transformer.new_cache(), 2)], [0])
+    with pytest.raises(ValueError, match="the runs hold 2 tokens, the forward 3"):
+        transformer(torch.tensor([1, 2, 3]), torch.arange(3), forward)

@@ -1,0 +1,140 @@
+"""Segments and the buffer: what lies where, at which position, and what is copied."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from strategies import ModelShape
+from torch import Tensor
+
+from minillm.config import ModelConfig
+from minillm.kv import KVCache, KVSegment, Placed
+from minillm.rope import rope_for
+
+CONFIG = ModelShape(2, 2, 1, 4, True, False, "rope", 0).config()
+ALIBI = replace(CONFIG, position_scheme="alibi")
+
+
+def segment(length: int, origin: int, seed: int = 0) -> KVSegment:
+    random = torch.Generator().manual_seed(seed)
+    block = torch.randn((2, 2, 2, length, 4), generator=random, dtype=torch.float64)
+    return KVSegment(block, torch.arange(length), origin)
+
+
+def new_cache(config: ModelConfig = CONFIG, capacity: int = 0) -> KVCache:
+    return KVCache(config, torch.float64, capacity=capacity)
+
+
+def held(cache: KVCache) -> Tensor:
+    """(L, 2, K, S, D)"""
+    layers = range(2)
+    return torch.stack([torch.stack((cache.keys(i), cache.values(i))) for i in layers])
+
+
+def test_a_segment_knows_its_size_and_shares_its_parts() -> None:
+    whole = segment(5, 7)
+    assert (whole.num_tokens, whole.num_bytes) == (5, 2 * 2 * 2 * 5 * 4 * 8)
+    assert whole.part(0, 5) is whole
+    part = whole.part(1, 4)
+    assert torch.equal(part.block, whole.block[:, :, :, 1:4])
+    assert part.block.untyped_storage().data_ptr() == whole.block.untyped_storage().data_ptr()
+    assert (part.offsets.tolist(), part.origin) == ([1, 2, 3], 7)
+
+
+def test_parts_stand_where_they_stood_in_the_whole() -> None:
+    whole, cache = segment(5, 7), new_cache()
+    cache.bring([Placed(whole.part(1, 4), 7)])
+    assert cache.positions.tolist() == [8, 9, 10]
+
+
+def test_segments_are_brought_in_the_order_given() -> None:
+    first, second, cache = segment(3, 10, 1), segment(2, 0, 2), new_cache()
+    assert cache.bring([Placed(first, 10), Placed(second, 0)]) == 5
+    assert cache.positions.tolist() == [10, 11, 12, 0, 1]
+    assert torch.equal(held(cache), torch.cat((first.block, second.block), dim=3))
+
+
+def test_a_common_beginning_is_kept_and_the_rest_replaced() -> None:
+    one, two, three = segment(3, 0, 1), segment(2, 3, 2), segment(4, 3, 3)
+    cache = new_cache()
+    assert cache.bring([Placed(one, 0), Placed(two, 3)]) == 5
+    cache.append(torch.tensor([5, 6]))
+    assert cache.bring([Placed(one, 0), Placed(three, 3)]) == 4
+    assert cache.positions.tolist() == [0, 1, 2, 3, 4, 5, 6]
+    assert torch.equal(held(cache), torch.cat((one.block, three.block), dim=3))
+    assert cache.bring([Placed(one, 0), Placed(three, 3)]) == 0
+    assert cache.bring([Placed(one, 0)]) == 0
+    assert cache.num_slots == 3
+    cache.clear()
+    assert cache.num_slots == 0
+    assert cache.bring([Placed(one, 0)]) == 3
+
+
+def test_the_same_segment_elsewhere_is_not_kept() -> None:
+    stored, cache = segment(3, 0), new_cache()
+    cache.bring([Placed(stored, 0)])
+    assert cache.bring([Placed(stored, 20)]) == 3
+    assert cache.positions.tolist() == [20, 21, 22]
+
+
+def test_moved_keys_are_turned_and_values_are_not() -> None:
+    stored, cache = segment(3, 5), new_cache()
+    cache.bring([Placed(stored, 50)])
+    rope = rope_for(CONFIG, torch.device("cpu"))
+    assert torch.equal(held(cache)[:, 0], rope.turn(stored.block[:, 0], 45))
+    assert torch.equal(held(cache)[:, 1], stored.block[:, 1])
+    cache.bring([Placed(stored, 5)])
+    assert torch.equal(held(cache), stored.block), "turned from what was turned already"
+
+
+def test_keys_without_rotation_are_never_turned() -> None:
+    stored, cache = segment(3, 5), new_cache(ALIBI)
+    assert cache.rope is None
+    cache.bring([Placed(stored, 50)])
+    assert torch.equal(held(cache), stored.block)
+    assert cache.positions.tolist() == [50, 51, 52]
+
+
+def test_growing_keeps_what_is_held() -> None:
+    stored, cache = segment(4, 0), new_cache(capacity=4)
+    cache.bring([Placed(stored, 0)])
+    assert cache.capacity == 4
+    cache.reserve(0)
+    assert cache.capacity == 4
+    cache.reserve(1)
+    assert cache.capacity == 6
+    cache.reserve(100)
+    assert cache.capacity == 104
+    assert cache.positions.tolist() == [0, 1, 2, 3]
+    assert torch.equal(held(cache), stored.block)
+
+
+def test_appended_tokens_follow_and_can_be_forgotten() -> None:
+    stored, cache = segment(2, 0), new_cache()
+    cache.bring([Placed(stored, 0)])
+    assert cache.append(torch.tensor([2, 7, 8])) == (2, 5)
+    numbers = torch.ones(2, 3, 4, dtype=torch.float64)
+    with torch.inference_mode():  # as in a forward
+        for layer in range(2):
+            cache.write(layer, 2, numbers * layer, -numbers)
+    assert cache.positions.tolist() == [0, 1, 2, 7, 8]
+    assert torch.equal(cache.keys(1)[:, 2:], numbers)
+    assert torch.equal(cache.values(0)[:, 2:], -numbers)
+    cache.truncate(3)
+    assert cache.positions.tolist() == [0, 1, 2]
+    cache.truncate(2)
+    for wrong in (1, 3):
+        with pytest.raises(ValueError, match=rf"cannot keep {wrong} of 2 slots, 2 placed"):
+            cache.truncate(wrong)
+
+
+def test_a_segment_taken_out_outlives_the_buffer() -> None:
+    stored, cache = segment(4, 30), new_cache()
+    cache.bring([Placed(stored, 30)])
+    taken = cache.segment(1, 3)
+    assert (taken.origin, taken.offsets.tolist()) == (31, [0, 1])
+    cache.bring([Placed(segment(4, 0, 9), 0)])
+    assert torch.equal(taken.block, stored.block[:, :, :, 1:3])
+    assert taken.block.is_contiguous()

@@ -1,0 +1,87 @@
+"""Drawing a token: greedy, temperature, top-k, top-p, seeds."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minillm.sampling import Sampler, Sampling, distribution
+
+LOGITS = torch.tensor([0.0, 3.0, 1.0, 2.0, -1.0])
+
+
+@pytest.mark.parametrize(
+    ("sampling", "message"),
+    [
+        ({"temperature": -0.1}, "temperature is -0.1, expected 0 or more"),
+        ({"temperature": float("inf")}, "temperature is inf, expected 0 or more"),
+        ({"temperature": float("nan")}, "temperature is nan, expected 0 or more"),
+        ({"top_k": -1}, "top_k is -1, expected 0"),
+        ({"top_p": 0.0}, "top_p is 0.0, expected more than 0"),
+        ({"top_p": 1.1}, "top_p is 1.1, expected more than 0 and at most 1"),
+    ],
+)
+def test_impossible_options_are_refused(sampling: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Sampling(**sampling)  # type: ignore[arg-type]
+
+
+def test_greedy_takes_the_likeliest() -> None:
+    assert Sampler(Sampling())(LOGITS) == 1
+
+
+def test_the_same_seed_draws_the_same_tokens() -> None:
+    def drawn(seed: int | None) -> list[int]:
+        draw = Sampler(Sampling(temperature=2.0, seed=seed))
+        return [draw(torch.zeros(1000)) for _ in range(20)]
+
+    assert drawn(7) == drawn(7)
+    assert drawn(7) != drawn(8)
+    assert drawn(None) != drawn(None)
+
+
+def test_tokens_are_drawn_as_often_as_is_likely() -> None:
+    draw = Sampler(Sampling(temperature=1.0, seed=0))
+    counts = Counter(draw(LOGITS) for _ in range(4000))
+    for token, probability in enumerate(LOGITS.softmax(dim=0).tolist()):
+        assert counts[token] / 4000 == pytest.approx(probability, abs=0.03)
+
+
+def test_top_k_and_top_p_cut_the_tail() -> None:
+    draw = Sampler(Sampling(temperature=5.0, top_k=2, seed=0))
+    assert {draw(LOGITS) for _ in range(200)} == {1, 3}
+    assert Sampler(Sampling(temperature=5.0, top_k=1))(LOGITS) == 1
+    assert Sampler(Sampling(temperature=5.0, top_p=1e-9))(LOGITS) == 1
+
+
+def test_no_temperature_is_too_small() -> None:
+    probabilities, ids = distribution(LOGITS * 1e4, Sampling(temperature=1e-30))
+    assert (int(ids[0]), float(probabilities[0])) == (1, 1.0)
+
+
+@given(
+    st.lists(st.integers(-80, 80), min_size=1, max_size=30),
+    st.floats(0.05, 10),
+    st.integers(0, 40),
+    st.floats(0.01, 1),
+)
+def test_a_distribution_is_the_shortest_that_holds_top_p(
+    quarters: list[int], temperature: float, top_k: int, top_p: float
+) -> None:
+    """Of the k likeliest tokens, the fewest that hold the share asked for, in their proportions."""
+    logits, sampling = [q / 4 for q in quarters], Sampling(temperature, top_k, top_p)
+    probabilities, ids = distribution(torch.tensor(logits, dtype=torch.float64), sampling)
+    everything = (torch.tensor(logits, dtype=torch.float64) / temperature).softmax(dim=0)
+    ranked = sorted(range(len(logits)), key=lambda i: -logits[i])[: top_k or None]
+    among_k = everything[ranked] / everything[ranked].sum()
+    kept = len(ids)
+
+    assert ids.tolist() == ranked[:kept]
+    assert float(probabilities.sum()) == pytest.approx(1)
+    assert torch.allclose(probabilities, among_k[:kept] / among_k[:kept].sum())
+    assert float(among_k[:kept].sum()) >= top_p - 1e-9
+    assert kept == 1 or float(among_k[: kept - 1].sum()) < top_p + 1e-9
