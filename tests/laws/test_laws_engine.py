@@ -19,6 +19,7 @@ from strategies import (
     models,
     prompts,
     schemas,
+    write_prompt,
 )
 
 from minillm.kv import KVSegment
@@ -223,19 +224,20 @@ def test_law_15_warm_equals_cold(data: st.DataObject, case: Case) -> None:
     """Law 15: "warm = cold: the same prompt twice gives the same tokens, with a hit counter that
     proves the second was a hit"
 
-    In between the buffer holds another prompt of the schema. Catches a store that gives another
-    state than it was given, a buffer that keeps what it should not, and answers that are right only
-    because everything is computed again.
+    Asked as text; in between the buffer holds another prompt of the schema. Catches a store that
+    gives another state than it was given, a buffer that keeps what it should not, and answers that
+    are right only because everything is computed again.
     """
     cache, store = case.cache, case.cache.store
     states = len(case.plan.nodes)
-    cold, logits = cache.generate(case.prompt, max_tokens=DECODED), cache.prefill(case.plan).logits
+    text = write_prompt(case.prompt)
+    cold, logits = cache.generate(text, max_tokens=DECODED), cache.prefill(case.plan).logits
     assert cold.usage.encoded_tokens == sum(len(node.tokens) for node in case.plan.nodes)
     assert (store.hits, store.misses) == (states, states)
 
     cache.prefill(fitted(cache.plan, data.draw(prompts(case.schema)))[0])
     hits, misses = store.hits, store.misses
-    warm = cache.generate(case.prompt, max_tokens=DECODED)
+    warm = cache.generate(text, max_tokens=DECODED)
     assert warm.usage.encoded_tokens == 0
     assert (store.hits, store.misses) == (hits + states, misses)
     assert warm.usage.cached_tokens == cold.usage.cached_tokens == case.plan.num_cached

@@ -1,4 +1,4 @@
-"""The laws of what a prompt means before anything is computed: 9 and 17."""
+"""The laws of what a prompt means before anything is computed: 9, 10 and 17."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from spec_reading import DoesNotFit, Reading, read
-from strategies import fitted, imported, prompts, schemas, tokenizers
+from strategies import fitted, imported, prompts, schemas, tokenizers, write_prompt
 
 from minillm.tokenizer import Tokenizer
 from pml.check import check_prompt
@@ -17,6 +17,7 @@ from pml.errors import PMLError
 from pml.layout import Layout, gaps, lay_out
 from pml.nodes import Prompt, PromptModule, Schema, children_of, unions_of
 from pml.plan import PromptPlan, resolve
+from pml.prompt import parse_prompt
 
 
 @given(st.data(), schemas(), tokenizers(), st.sampled_from(ATTENTIONS), st.sampled_from((16, 4)))
@@ -70,6 +71,17 @@ def _check_unions(owner: Schema | PromptModule, path: tuple[str, ...], layout: L
             assert outer.start <= inner.start
             assert inner.start + inner.length <= outer.start + outer.length
         _check_unions(module, (*path, name), layout)
+
+
+@given(st.data(), schemas())
+def test_law_10_a_written_prompt_is_parsed_again(data: st.DataObject, schema: Schema) -> None:
+    """Law 10: "parse → write → parse is the identity", here for prompts; `tests/pml/test_writer.py`
+    holds it for schemas.
+
+    Catches text that is lost or doubled between tags, and a name or an argument read wrong.
+    """
+    prompt = data.draw(prompts(schema))
+    assert parse_prompt(write_prompt(prompt)) == prompt
 
 
 @settings(max_examples=5 * settings().max_examples)  # 1,000 in `make test`
