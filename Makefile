@@ -30,7 +30,7 @@ parity: $(MODEL)/config.json $(VENV)/.parity
 bench: $(MODEL)/config.json
 	$(BIN)/python scripts/bench.py --model $(MODEL)
 
-soak: $(MODEL)/config.json
+soak: $(MODEL)/config.json $(VENV)/.dev
 	$(WORKERS) HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest -n 2 --dist worksteal -m "not parity"
 
 clean:

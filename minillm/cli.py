@@ -139,8 +139,14 @@ def generate(
     from minillm.generate import stream
 
     try:
-        for piece in stream(model, text, max_tokens=max_tokens, sampling=draw, chat=not raw):
-            print(piece, end="", flush=True)
+        reason = None
+        for delta in stream(model, text, max_tokens=max_tokens, sampling=draw, chat=not raw):
+            print(delta.text, end="", flush=True)
+            reason = delta.finish_reason
     except ValueError as error:  # empty, or longer than the model's context
         raise Failure(str(error)) from None
     print()
+    if reason == "length":
+        note(f"ended after --max-tokens {max_tokens}")
+    elif reason == "context":
+        note(f"ended: the model's context of {model.config.max_positions:,} positions is full")

@@ -60,7 +60,10 @@ TopPFlag = Annotated[
     ),
 ]
 SeedFlag = Annotated[
-    int | None, typer.Option("--seed", metavar="N", help="The same seed draws the same answer.")
+    int | None,
+    typer.Option(
+        "--seed", metavar="N", min=0, max=2**63 - 1, help="The same seed draws the same answer."
+    ),
 ]
 VerboseFlag = Annotated[
     bool,

@@ -12,6 +12,7 @@ from torch import Tensor
 from minillm.kv import KVCache
 from minillm.model import ForwardPlan, Run, Transformer
 from minillm.sampling import Sampler, Sampling
+from minillm.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from minillm.checkpoint import LoadedModel
@@ -75,8 +76,7 @@ def decode(
 
     A token is yielded before its forward runs, so that the first one is out as soon as it is known.
     """
-    if max_tokens < 1:
-        raise ValueError(f"max_tokens is {max_tokens}, expected at least 1")
+    check_max_tokens(max_tokens)
     draw = Sampler(sampling)
     for count in range(max_tokens):
         token = draw(logits)
@@ -99,6 +99,29 @@ def _one(cache: KVCache) -> ForwardPlan:
     return ForwardPlan([Run(cache, 1)], [0])
 
 
+@dataclass(frozen=True)
+class Delta:
+    """A piece of an answer's text; the last one has no token and a `finish_reason`."""
+
+    text: str
+    token: int | None = None
+    finish_reason: FinishReason | None = None
+
+
+def spell(steps: Iterator[Step], tokenizer: Tokenizer) -> Iterator[Delta]:
+    """The text of each step as it comes; no character is ever cut."""
+    text = tokenizer.stream()
+    for step in steps:
+        piece = text.finish() if step.token is None else text.add(step.token)
+        yield Delta(piece, step.token, step.finish_reason)
+
+
+def check_max_tokens(max_tokens: int) -> None:
+    """Raises `ValueError` for a number of tokens that no answer can have."""
+    if max_tokens < 1:
+        raise ValueError(f"max_tokens is {max_tokens}, expected at least 1")
+
+
 def stream(
     model: LoadedModel,
     prompt: str,
@@ -106,17 +129,18 @@ def stream(
     max_tokens: int = 128,
     sampling: Sampling | None = None,
     chat: bool = True,
-) -> Iterator[str]:
+) -> Iterator[Delta]:
     """The answer to a plain `prompt`, piece by piece, without any reuse.
 
     With `chat`, and a model that has chat markers, the prompt is a user's turn. Raises
     `ValueError` for a prompt that is empty or longer than the model's context.
     """
+    check_max_tokens(max_tokens)
     tokenizer, transformer = model.tokenizer, model.transformer
     tokens = tokenizer.encode(prompt)
     if not tokens:
         raise ValueError("the prompt is empty, expected some text")
-    if chat and tokenizer.roles:
+    if chat and {"user", "assistant"} <= tokenizer.roles.keys():
         user, assistant = tokenizer.roles["user"], tokenizer.roles["assistant"]
         tokens = [*user.open, *tokens, *user.close, *assistant.open]
     if tokenizer.bos_id is not None:
@@ -126,10 +150,9 @@ def stream(
             f"the prompt has {len(tokens)} tokens, the model's context is "
             f"{transformer.config.max_positions}"
         )
-    cache = transformer.new_cache(len(tokens) + max_tokens)
+    cache = transformer.new_cache()
     logits = prefill(transformer, cache, tokens, range(len(tokens)))
-    text = tokenizer.stream()
-    for step in decode(
+    steps = decode(
         transformer,
         cache,
         logits,
@@ -137,8 +160,8 @@ def stream(
         max_tokens=max_tokens,
         sampling=sampling or Sampling(),
         stop_ids=tokenizer.stop_ids,
-    ):
-        yield text.finish() if step.token is None else text.add(step.token)
+    )
+    return spell(steps, tokenizer)
 
 
 def generate(
@@ -150,4 +173,5 @@ def generate(
     chat: bool = True,
 ) -> str:
     """The whole answer that `stream` gives."""
-    return "".join(stream(model, prompt, max_tokens=max_tokens, sampling=sampling, chat=chat))
+    deltas = stream(model, prompt, max_tokens=max_tokens, sampling=sampling, chat=chat)
+    return "".join(delta.text for delta in deltas)

@@ -18,6 +18,9 @@ from torch import Tensor
 from minillm.config import ModelConfig
 from minillm.rope import rope_for
 
+HEADROOM = 256
+"""Slots to spare when a buffer grows."""
+
 
 @dataclass(frozen=True, eq=False)
 class KVSegment:
@@ -48,10 +51,23 @@ class KVSegment:
 
 @dataclass(frozen=True)
 class Placed:
-    """A segment standing at a place: its token j is at position `origin + segment.offsets[j]`."""
+    """Tokens [start, stop) of a segment standing at a place: its token j is at position
+    `origin + segment.offsets[j]`. `stop` None is the segment's end."""
 
     segment: KVSegment
     origin: int
+    start: int = 0
+    stop: int | None = None
+
+    @property
+    def tokens(self) -> KVSegment:
+        """Only the tokens that are placed, sharing the segment's memory."""
+        stop = self.segment.num_tokens if self.stop is None else self.stop
+        return self.segment.part(self.start, stop)
+
+    @property
+    def num_tokens(self) -> int:
+        return (self.segment.num_tokens if self.stop is None else self.stop) - self.start
 
 
 class KVCache:
@@ -101,11 +117,15 @@ class KVCache:
 
     @torch.inference_mode()
     def reserve(self, num_tokens: int) -> None:
-        """Make room for `num_tokens` more slots; what is held stays held."""
+        """Make room for `num_tokens` more slots; what is held stays held.
+
+        A larger buffer is taken with `HEADROOM` to spare, so that an answer that starts in it does
+        not have to move at once.
+        """
         needed = self.num_slots + num_tokens
         if needed <= self.capacity:
             return
-        capacity = max(needed, self.capacity * 3 // 2)
+        capacity = max(needed + HEADROOM, self.capacity * 3 // 2)
         old_block, old_positions = self._block, self._positions
         self._block = old_block.new_empty((*old_block.shape[:3], capacity, old_block.shape[4]))
         self._positions = old_positions.new_empty(capacity)
@@ -113,10 +133,11 @@ class KVCache:
         self._positions[: self.num_slots].copy_(old_positions[: self.num_slots])
 
     @torch.inference_mode()
-    def bring(self, wanted: Sequence[Placed]) -> int:
+    def bring(self, wanted: Sequence[Placed], room: int = 0) -> int:
         """Hold exactly `wanted`, in this order, and nothing after it; the tokens copied.
 
-        The longest prefix of `wanted` that lies here already is kept.
+        The longest prefix of `wanted` that lies here already is kept. `room` is the number of
+        tokens that will be appended: memory for all is taken at once.
         """
         kept = 0
         for have, want in zip(self._placed, wanted, strict=False):
@@ -124,17 +145,17 @@ class KVCache:
                 break
             kept += 1
         del self._placed[kept:]
-        self.num_slots = sum(placed.segment.num_tokens for placed in self._placed)
+        self.num_slots = sum(placed.num_tokens for placed in self._placed)
         missing = wanted[kept:]
-        copied = sum(placed.segment.num_tokens for placed in missing)
-        self.reserve(copied)
+        copied = sum(placed.num_tokens for placed in missing)
+        self.reserve(copied + room)
         for placed in missing:
             self._copy(placed)
         return copied
 
     def _copy(self, placed: Placed) -> None:
         """One copy per segment; keys turned for another origin are turned from the stored ones."""
-        segment = placed.segment
+        segment = placed.tokens
         start, stop = self.num_slots, self.num_slots + segment.num_tokens
         self._block[:, :, :, start:stop].copy_(segment.block)
         distance = placed.origin - segment.origin
@@ -161,7 +182,7 @@ class KVCache:
 
     def truncate(self, num_slots: int) -> None:
         """Forget the slots from `num_slots` on, which must not cut a placed segment."""
-        placed = sum(p.segment.num_tokens for p in self._placed)
+        placed = sum(p.num_tokens for p in self._placed)
         if not placed <= num_slots <= self.num_slots:
             raise ValueError(f"cannot keep {num_slots} of {self.num_slots} slots, {placed} placed")
         self.num_slots = num_slots

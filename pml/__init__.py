@@ -9,14 +9,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pml.engine import Completion, Delta, PromptCache, Timings, Usage
+    from minillm.generate import Delta
+    from pml.engine import Completion, PromptCache, Timings, Usage
     from pml.errors import PMLError
+    from pml.planner import NotBuiltYet
     from pml.prompt import Prompt, parse_prompt
     from pml.schema import Schema, parse_schema
 
 _HOMES = {
     "Completion": "engine",
     "Delta": "engine",
+    "NotBuiltYet": "planner",
     "PMLError": "errors",
     "Prompt": "prompt",
     "PromptCache": "engine",
@@ -30,6 +33,7 @@ _HOMES = {
 __all__ = [
     "Completion",
     "Delta",
+    "NotBuiltYet",
     "PMLError",
     "Prompt",
     "PromptCache",

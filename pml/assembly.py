@@ -14,8 +14,8 @@ def placed_segments(plan: PromptPlan, segments: Mapping[Node, KVSegment]) -> lis
     placed = []
     for span in plan.reused:
         assert span.node is not None
-        segment = segments[span.node].part(span.offset, span.offset + len(span.tokens))
-        placed.append(Placed(segment, span.node.start))
+        segment, stop = segments[span.node], span.offset + len(span.tokens)
+        placed.append(Placed(segment, span.node.start, span.offset, stop))
     return placed
 
 

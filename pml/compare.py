@@ -17,11 +17,11 @@ from statistics import median
 from torch import Tensor
 
 from minillm.checkpoint import LoadedModel
-from minillm.generate import decode, prefill
+from minillm.generate import decode
 from minillm.sampling import Sampling
 from pml.engine import PromptCache
 from pml.plan import PromptPlan
-from pml.reference import oracle
+from pml.reference import full_prefill, oracle
 
 EXPLICIT_TOKENS = 1024
 """Up to here the oracle takes the readable attention, whose memory grows with the square."""
@@ -117,9 +117,7 @@ class FullPrefill:
 
     def prefill(self, plan: PromptPlan) -> Tensor:
         """Logits (V,) of the last of the prompt's tokens, at contiguous positions from 0."""
-        self._buffer.clear()
-        tokens = plan.selected()
-        return prefill(self.model.transformer, self._buffer, tokens, range(len(tokens)))
+        return full_prefill(self.model.transformer, plan, self._buffer)
 
     def generate(self, plan: PromptPlan, max_tokens: int) -> tuple[int, ...]:
         """The greedy answer."""

@@ -11,9 +11,11 @@ import hashlib
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from heapq import merge
 from typing import Literal, get_args
 
-from pml.layout import Layout, Span, name_of
+from pml.layout import Layout, name_of
+from pml.schema import ModulePath
 
 Attention = Literal["isolated", "guaranteed"]
 ATTENTIONS: tuple[Attention, ...] = get_args(Attention)
@@ -37,31 +39,37 @@ class Node:
     def stop(self) -> int:
         return self.start + len(self.tokens)
 
+    def __hash__(self) -> int:
+        return hash(self.key)  # which a string remembers
+
 
 def nodes_of(layout: Layout, attention: Attention) -> tuple[Node, ...]:
     """The node of each of the layout's spans, in their order."""
     nodes: list[Node] = []
+    by_owner: dict[ModulePath, list[Node]] = {}
     for span in layout.spans:
-        context = tuple(nodes[other.index] for other in seen_by(span, layout, attention))
+        owners = seen_owners(span.owner, attention)
+        # Each list is in the order of declaration, which is that of positions along one path.
+        context = tuple(merge(*(by_owner.get(o, ()) for o in owners), key=lambda n: n.start))
         path = name_of(span.owner, span.parameter)
         is_placeholder = span.parameter is not None
         key = state_key(span.tokens, span.start, is_placeholder, context)
-        nodes.append(Node(key, span.start, span.tokens, is_placeholder, path, context))
+        node = Node(key, span.start, span.tokens, is_placeholder, path, context)
+        by_owner.setdefault(span.owner, []).append(node)
+        nodes.append(node)
     return tuple(nodes)
 
 
-def seen_by(span: Span, layout: Layout, attention: Attention) -> list[Span]:
-    """The spans that the state of `span` is encoded seeing, placeholders among them.
+def seen_owners(owner: ModulePath, attention: Attention) -> list[ModulePath]:
+    """Whose earlier spans a state of `owner`'s is encoded seeing, placeholders among them.
 
-    `guaranteed`: what every prompt that imports the owner holds before the span: BOS, anonymous
+    `guaranteed`: what every prompt that imports the owner holds before it: BOS and anonymous
     text, the text of the owner's ancestors, the owner's own. `isolated` (the paper): the owner's
     own only. Anonymous text sees BOS and the anonymous text before it under both.
     """
     if attention == "isolated":
-        owners = {span.owner}
-    else:
-        owners = {span.owner[:depth] for depth in range(len(span.owner) + 1)}
-    return [other for other in layout.spans[: span.index] if other.owner in owners]
+        return [owner]
+    return [owner[:depth] for depth in range(len(owner) + 1)]
 
 
 def state_key(

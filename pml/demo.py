@@ -72,17 +72,17 @@ def run(model_dir: Path, *, dtype: str, threads: int | None, repeats: int = 5) -
 
 
 def _encode(cache: PromptCache, name: str) -> None:
-    """Encode the whole schema, a line for each finished text."""
+    """Encode the whole schema, a line for each chunk."""
     config, dtype = cache.model.config, cache.model.transformer.dtype
-    nodes = cache.schemas[name].nodes
+    nodes = cache.schemas[name].usable
     total = sum(len(node.tokens) for node in nodes)
     size = amount(total * config.kv_bytes_per_token(dtype.itemsize))
     note(f"encoding {len(nodes)} states once: {total:,} tokens, {size} of keys and values")
-    started, done, path = time.monotonic(), 0, ""
+    started, done = time.monotonic(), 0
 
-    def tell(at: str, tokens: int) -> None:
-        nonlocal done, path
-        done, path = done + tokens, at
+    def tell(path: str, tokens: int) -> None:
+        nonlocal done
+        done += tokens
         left = (time.monotonic() - started) * (total - done) / done
         note(f"  {done:>6,} of {total:,}  {path:<16} about {duration(left)} left")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from torch import Tensor
 
 from minillm.checkpoint import LoadedModel
-from minillm.generate import FinishReason, decode, prefill
+from minillm.generate import Delta, FinishReason, check_max_tokens, decode, prefill, spell
 from minillm.kv import KVSegment
 from minillm.sampling import Sampling
 from pml.assembly import fresh_tokens, placed_segments
@@ -67,15 +67,6 @@ class Prefilled:
 
 
 @dataclass(frozen=True)
-class Delta:
-    """A piece of an answer; the last one has no token and a `finish_reason`."""
-
-    text: str
-    token: int | None = None
-    finish_reason: FinishReason | None = None
-
-
-@dataclass(frozen=True)
 class Completion:
     """A whole answer, what it took, and the plan that says where every token stood."""
 
@@ -110,7 +101,6 @@ class PromptCache:
         self._attention, self._layout = attention, layout
         self._fresh_anonymous = fresh_anonymous
         self._buffer = model.transformer.new_cache()
-        self._scratch = model.transformer.new_cache()
         self._latest: Prefilled | None = None
 
     def add_schema(self, source: str | Path) -> Schema:
@@ -119,7 +109,7 @@ class PromptCache:
         Raises `PMLError` for what is wrong with it, `NotBuiltYet` for options this version lacks.
         """
         text = str(source)
-        if text.lstrip().startswith("<"):
+        if text.lstrip("\ufeff \t\r\n").startswith("<"):
             schema = parse_schema(text)
         else:
             path = Path(source).expanduser()
@@ -144,17 +134,21 @@ class PromptCache:
             raise PMLPromptError(message + did_you_mean(prompt.schema, self.schemas), prompt.at)
         return planner.plan(prompt)
 
+    def is_stored(self, node: Node) -> bool:
+        return self.key_of(node) in self.store
+
     def key_of(self, node: Node) -> SegmentKey:
         dtype = str(self.model.transformer.dtype).removeprefix("torch.")
-        return segment_key(self.model.fingerprint, dtype, node)
+        fingerprints = (self.model.fingerprint, self.model.tokenizer.fingerprint)
+        return segment_key(*fingerprints, dtype, node)
 
     def missing(self, plan: PromptPlan) -> list[Node]:
         """The nodes of `plan` whose states are not stored."""
-        return [node for node in plan.nodes if self.key_of(node) not in self.store]
+        return [node for node in plan.nodes if not self.is_stored(node)]
 
     def encode_schema(self, name: str, progress: Progress | None = None) -> int:
-        """Encode every state of a schema that is not stored yet; the tokens encoded."""
-        return self._ensure(self.schemas[name].nodes, progress)[1]
+        """Encode all states that prompts of a schema can use and the store lacks; the tokens."""
+        return self._ensure(self.schemas[name].usable, progress)[1]
 
     def encode(self, plan: PromptPlan, progress: Progress | None = None) -> int:
         """Encode what `plan` needs and the store lacks; the tokens encoded."""
@@ -165,14 +159,14 @@ class PromptCache:
     ) -> tuple[dict[Node, KVSegment], int]:
         """The segments of `nodes`, in which each comes after its context; the tokens encoded."""
         segments: dict[Node, KVSegment] = {}
-        encoded = 0
+        encoded, scratch = 0, self.model.transformer.new_cache()
         for node in nodes:
             key = self.key_of(node)
             segment = self.store.get(key)
             if segment is None:
                 context = [segments[seen] for seen in node.context]
                 tell = (lambda n, path=node.path: progress(path, n)) if progress else None
-                segment = encode(self.model.transformer, node, context, self._scratch, tell)
+                segment = encode(self.model.transformer, node, context, scratch, tell)
                 self.store.put(key, segment)
                 encoded += len(node.tokens)
                 log.debug("encoded %s: %d tokens at %d", node.path, len(node.tokens), node.start)
@@ -187,7 +181,8 @@ class PromptCache:
         started = time.perf_counter()
         segments, encoded = self._ensure(plan.nodes, progress)
         seconds = time.perf_counter() - started if encoded else 0.0
-        copied = self._buffer.bring(placed_segments(plan, segments))
+        self._latest = None
+        copied = self._buffer.bring(placed_segments(plan, segments), plan.num_fresh)
         logits = prefill(self.model.transformer, self._buffer, *fresh_tokens(plan))
         usage = Usage(plan.num_cached, plan.num_fresh, encoded)
         self._latest = Prefilled(plan, logits, usage, seconds, copied)
@@ -195,6 +190,7 @@ class PromptCache:
 
     def forget_buffer(self) -> None:
         """Empty the warm buffer: the next prompt copies all of its modules anew."""
+        self._latest = None
         self._buffer.clear()
 
     def stream(
@@ -208,6 +204,7 @@ class PromptCache:
 
         Finish or drop one stream before the next prompt: see `decode`.
         """
+        check_max_tokens(max_tokens)
         return self.decode(self.prefill(prompt), max_tokens=max_tokens, sampling=sampling)
 
     def generate(
@@ -218,6 +215,7 @@ class PromptCache:
         sampling: Sampling | None = None,
     ) -> Completion:
         """The whole answer."""
+        check_max_tokens(max_tokens)
         started = time.perf_counter()
         prefilled = self.prefill(prompt)
         first = finished = 0.0
@@ -245,8 +243,7 @@ class PromptCache:
 
         Raises `RuntimeError` once another prompt has taken the buffer that the answer lives in.
         """
-        text = self.model.tokenizer.stream()
-        for step in decode(
+        steps = decode(
             self.model.transformer,
             self._buffer,
             prefilled.logits,
@@ -254,10 +251,11 @@ class PromptCache:
             max_tokens=max_tokens,
             sampling=sampling or Sampling(),
             stop_ids=self.model.tokenizer.stop_ids,
-        ):
-            if self._latest is not prefilled:
-                raise RuntimeError("another prompt was started before this answer was finished")
-            if step.token is None:
-                yield Delta(text.finish(), None, step.finish_reason)
-            else:
-                yield Delta(text.add(step.token), step.token)
+        )
+        deltas = spell(steps, self.model.tokenizer)
+        # Asked before each step, which would otherwise write into another answer's buffer.
+        while self._latest is prefilled:
+            if (delta := next(deltas, None)) is None:
+                return
+            yield delta
+        raise RuntimeError("another prompt was started before this answer was finished")

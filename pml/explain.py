@@ -7,16 +7,18 @@ stands at smaller positions, and itself.
 
 from __future__ import annotations
 
+from pml.context import Node
 from pml.engine import PromptCache
 from pml.plan import PromptPlan
 
 
 def explain(cache: PromptCache, plan: PromptPlan) -> dict[str, object]:
-    """What `pml explain --json` prints; `state` tells what the store holds before the run."""
-    missing = set(cache.missing(plan))
+    """What `pml explain --json` prints; `state` tells what the store holds before the run, and is
+    "none" where no state is needed: for fresh spans, and for ghosts that nothing sees."""
+    needed = set(plan.nodes)
 
-    def state(kind: str, is_missing: bool) -> str:
-        return "none" if kind == "fresh" else "miss" if is_missing else "hit"
+    def state(node: Node | None) -> str:
+        return "none" if node not in needed else "hit" if cache.is_stored(node) else "miss"
 
     return {
         "schema": plan.schema,
@@ -32,7 +34,7 @@ def explain(cache: PromptCache, plan: PromptPlan) -> dict[str, object]:
                 "start": span.start,
                 "length": len(span.tokens),
                 "context": list(span.context),
-                "state": state(span.kind, span.node in missing),
+                "state": state(span.node),
             }
             for index, span in enumerate(plan.spans)
         ],

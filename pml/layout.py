@@ -16,7 +16,7 @@ from typing import Literal
 
 from minillm.special_tokens import RoleMarkers
 from minillm.tokenizer import Tokenizer
-from pml.errors import Location, PMLError
+from pml.errors import Location, PMLError, PMLSyntaxError
 from pml.schema import (
     ModulePath,
     PromptModule,
@@ -55,7 +55,6 @@ class Slot:
     owner: ModulePath
     parameter: PromptParameter
     start: int
-    span_index: int
 
 
 @dataclass(frozen=True)
@@ -88,8 +87,15 @@ class Layout:
 
 
 def name_of(owner: ModulePath, parameter: str | None = None) -> str:
-    """How a place in a schema is written: `/`, `/travel/overseas`, `/travel:duration`."""
-    return "/" + "/".join(owner) + (f":{parameter}" if parameter else "")
+    """How a place in a schema is written: `/`, `/travel/overseas`, `/travel:duration`.
+
+    What a name holds of `/`, `:` and `%` is written as in a URL: no two places read alike.
+    """
+    names = [name.translate(_ESCAPES) for name in owner]
+    return "/" + "/".join(names) + (f":{parameter.translate(_ESCAPES)}" if parameter else "")
+
+
+_ESCAPES = str.maketrans({"%": "%25", "/": "%2F", ":": "%3A"})
 
 
 def lay_out(schema: Schema, tokenizer: Tokenizer) -> Layout:
@@ -185,7 +191,14 @@ class _Builder:
     def parameter(
         self, parameter: PromptParameter, owner: ModulePath, *, cached: bool, depth: int
     ) -> None:
-        self.slots.append(Slot(owner, parameter, self.position, len(self.spans)))
+        needed = len(self.tokenizer.encode(parameter.default or ""))
+        if needed > parameter.length:
+            raise PMLSyntaxError(
+                f"the default of parameter {parameter.name!r} has {needed} tokens, len is "
+                f"{parameter.length}; shorten it or raise len",
+                parameter.at,
+            )
+        self.slots.append(Slot(owner, parameter, self.position))
         self.run = [self.tokenizer.placeholder_id] * parameter.length
         self.close_run(owner, cached=cached, depth=depth, parameter=parameter.name)
 

@@ -174,9 +174,14 @@ def _check_fits(text: Fresh, used: Sequence[_Used], at: Location) -> None:
     following = min(after, key=lambda taken: taken.start, default=None)
     if following is None or text.stop <= following.start:
         return
+    free = max(0, following.start - text.start)
+    what = f"the text of {name_of(following.owner)}" if following.owner else "the schema's own text"
     raise PMLPromptError(
-        f"found {len(text.tokens)} tokens of new text, but "
-        f"{max(0, following.start - text.start)} fit before {name_of(following.owner)} at "
-        f'position {following.start}; shorten the text, move it, or use layout="packed"',
+        f"new text of {_tokens(len(text.tokens))}, but only {_tokens(free)} fit here, before "
+        f'{what} at position {following.start}; shorten or move it, or use layout="packed"',
         at,
     )
+
+
+def _tokens(count: int) -> str:
+    return f"{count} token{'' if count == 1 else 's'}"

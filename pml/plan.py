@@ -71,7 +71,7 @@ class PromptPlan:
     @cached_property
     def nodes(self) -> tuple[Node, ...]:
         """Every state that must be there, each after those it is encoded seeing."""
-        return tuple(closure(span.node for span in self.spans if span.node is not None))
+        return tuple(closure(span.node for span in self._of("cached") if span.node is not None))
 
     @property
     def num_cached(self) -> int:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import get_args
 
 from minillm.tokenizer import Tokenizer
-from pml.context import ATTENTIONS, Attention, Node, nodes_of
-from pml.errors import PMLPromptError
+from pml.context import ATTENTIONS, Attention, Node, closure, nodes_of
+from pml.errors import PMLPromptError, PMLSyntaxError, listed
 from pml.layout import Layout, lay_out
+from pml.nodes import ContextName, LayoutName
 from pml.plan import PromptPlan, resolve
 from pml.prompt import Prompt
 from pml.schema import Schema
@@ -45,8 +47,25 @@ class Planner:
         """
         chosen = check_options(schema, attention, layout)
         laid_out = lay_out(schema, tokenizer)
+        for slot in laid_out.slots:
+            if slot.parameter.length > max_positions:
+                raise PMLSyntaxError(
+                    f"parameter {slot.parameter.name!r} holds {slot.parameter.length} tokens, the "
+                    f"model's context {max_positions}; lower len",
+                    slot.parameter.at,
+                )
         nodes = nodes_of(laid_out, chosen)
         return cls(laid_out, chosen, nodes, tokenizer, max_positions, fresh_anonymous)
+
+    @property
+    def usable(self) -> tuple[Node, ...]:
+        """The nodes that a prompt within the model's context can reuse, and what they see."""
+        reusable = (
+            self.nodes[span.index]
+            for span in self.layout.spans
+            if span.cached and span.parameter is None and span.stop <= self.max_positions
+        )
+        return tuple(closure(reusable))
 
     def plan(self, prompt: Prompt) -> PromptPlan:
         """The prompt resolved: every token, its position, and what it sees.
@@ -71,9 +90,16 @@ def check_options(schema: Schema, attention: str | None, layout: str | None) -> 
     Raises `NotBuiltYet` for a layout or an attention that this version does not have.
     """
     chosen_layout = layout or schema.layout or "fixed"
+    if chosen_layout not in get_args(LayoutName):
+        raise ValueError(f"layout is {chosen_layout!r}, expected {listed(get_args(LayoutName))}")
     if chosen_layout != "fixed":
         raise NotBuiltYet(f'layout "{chosen_layout}" is not built yet; this version has "fixed"')
     chosen = attention or schema.attention or "guaranteed"
+    if chosen not in get_args(ContextName):
+        names = listed(get_args(ContextName))
+        raise ValueError(f"attention is {chosen!r}, expected {names}")
+    if schema.scaffolds:
+        raise NotBuiltYet("<scaffold> is not built yet; leave it out")
     for known in ATTENTIONS:
         if chosen == known:
             return known

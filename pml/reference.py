@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from minillm.generate import prefill
+from minillm.kv import KVCache
 from minillm.model import ForwardPlan, Run, Transformer
 from pml.plan import PromptPlan
 
@@ -44,15 +45,24 @@ def oracle(
     return logits[-1]
 
 
-def full_prefill(model: Transformer, plan: PromptPlan, *, at_own_positions: bool = False) -> Tensor:
+def full_prefill(
+    model: Transformer,
+    plan: PromptPlan,
+    buffer: KVCache | None = None,
+    *,
+    at_own_positions: bool = False,
+) -> Tensor:
     """Logits (V,) of the prompt's last token after an ordinary causal pass without any reuse.
 
     The selected tokens stand at contiguous positions, as a user without this software would
-    compute them, or at the prompt's own, where a law compares the two.
+    compute them, or at the prompt's own, where a law compares the two. `buffer` holds the keys
+    and values afterwards; what it held before is forgotten.
     """
+    buffer = buffer or model.new_cache()
+    buffer.clear()
     tokens = plan.selected()
     positions: list[int] | range = range(len(tokens))
     if at_own_positions:
         spans = sorted((*plan.reused, *plan.fresh), key=lambda span: span.start)
         positions = [p for span in spans for p in range(span.start, span.stop)]
-    return prefill(model, model.new_cache(len(tokens)), tokens, positions)
+    return prefill(model, buffer, tokens, positions)

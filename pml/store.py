@@ -21,10 +21,10 @@ class SegmentKey:
     origin: int
 
 
-def segment_key(model_fingerprint: str, dtype: str, node: Node) -> SegmentKey:
-    """sha256 over the format, the model and its tokenizer, the dtype, and the state's own key."""
+def segment_key(model: str, tokenizer: str, dtype: str, node: Node) -> SegmentKey:
+    """sha256 over format, fingerprints of model and tokenizer, dtype, and the state's own key."""
     digest = hashlib.sha256(b"segment 1")
-    for value in (model_fingerprint, dtype, node.key):
+    for value in (model, tokenizer, dtype, node.key):
         data = value.encode()
         digest.update(len(data).to_bytes(8, "little") + data)
     return SegmentKey(digest.hexdigest(), node.start)

@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import count
+from random import Random
 from xml.sax.saxutils import escape, quoteattr
 
 import torch
@@ -46,6 +47,7 @@ from pml.nodes import (
     places_of,
 )
 from pml.plan import PromptPlan
+from pml.store import MemoryStore
 from pml.writer import write_schema
 
 # Models
@@ -244,6 +246,38 @@ def _module(
     return PromptModule(name, cache, inner or (PromptText(draw(texts(6))),))
 
 
+def lookalike(schema: Schema, random: Random) -> Schema:
+    """A schema with much the same states: some neighbours swapped, some words others."""
+    return replace(schema, children=_twisted(schema.children, random))
+
+
+def _twisted(nodes: tuple[SchemaNode, ...], random: Random) -> tuple[SchemaNode, ...]:
+    found: list[SchemaNode] = []
+    for node in nodes:
+        if isinstance(node, PromptText):
+            other = other_words(node.text) if random.random() < 0.3 else node.text
+            found.append(replace(node, text=other))
+        elif isinstance(node, PromptUnion):
+            members = _twisted(node.members, random)
+            modules = tuple(member for member in members if isinstance(member, PromptModule))
+            found.append(replace(node, members=modules))
+        elif isinstance(node, PromptParameter):
+            found.append(node)
+        else:
+            found.append(replace(node, children=_twisted(node.children, random)))
+    for index in range(len(found) - 1):
+        # Never two texts side by side: no document says them apart.
+        around = found[max(index - 1, 0) : index + 3]
+        if random.random() < 0.3 and sum(isinstance(node, PromptText) for node in around) < 2:
+            found[index], found[index + 1] = found[index + 1], found[index]
+    return tuple(found)
+
+
+def other_words(text: str) -> str:
+    """Another text of as many bytes, and so of as many tokens of a `ByteTokenizer`."""
+    return "".join("x" if character < " " else chr(ord(character) ^ 1) for character in text)
+
+
 # Prompts
 
 
@@ -402,9 +436,13 @@ class Case:
 
 
 def engine(
-    model: LoadedModel, schema: Schema, attention: str, fresh_anonymous: int = 16
+    model: LoadedModel,
+    schema: Schema,
+    attention: str,
+    fresh_anonymous: int = 16,
+    store: MemoryStore | None = None,
 ) -> PromptCache:
-    cache = PromptCache(model, attention=attention, fresh_anonymous=fresh_anonymous)
+    cache = PromptCache(model, attention=attention, fresh_anonymous=fresh_anonymous, store=store)
     cache.add_schema(write_schema(schema))
     return cache
 

@@ -45,6 +45,11 @@ def test_every_make_target_that_is_named_exists() -> None:
     assert {name for name in named if name not in {"up"}} <= targets
 
 
+def test_nothing_is_left_to_be_filled_in() -> None:
+    for page in PAGES:
+        assert not re.search(r"^[A-Z]{4,}$|TODO|FIXME", page.read_text(), re.MULTILINE), page
+
+
 def test_the_file_tree_is_true() -> None:
     tree = next(block for block in blocks(README, "") if "minillm/" in block)
     named = re.findall(r"^(\w+/)", tree, re.MULTILINE)

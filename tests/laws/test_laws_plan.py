@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
+from random import Random
 
 import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from spec_reading import DoesNotFit, Reading, read
-from strategies import fitted, imported, prompts, schemas, tokenizers, write_prompt
+from strategies import (
+    fitted,
+    imported,
+    lookalike,
+    prompts,
+    schemas,
+    tokenizers,
+    write_prompt,
+)
 
-from minillm.tokenizer import Tokenizer
+from minillm.tokenizer import ByteTokenizer, Tokenizer
 from pml.check import check_prompt
-from pml.context import ATTENTIONS, Attention, nodes_of
+from pml.context import ATTENTIONS, Attention, Node, nodes_of
 from pml.errors import PMLError
 from pml.layout import Layout, gaps, lay_out
 from pml.nodes import Prompt, PromptModule, Schema, children_of, unions_of
@@ -82,6 +91,30 @@ def test_law_10_a_written_prompt_is_parsed_again(data: st.DataObject, schema: Sc
     """
     prompt = data.draw(prompts(schema))
     assert parse_prompt(write_prompt(prompt)) == prompt
+
+
+@given(schemas(), st.randoms(use_true_random=False), tokenizers(), st.sampled_from(ATTENTIONS))
+def test_a_key_is_what_a_state_is(
+    schema: Schema, random: Random, tokenizer: Tokenizer, attention: Attention
+) -> None:
+    """Section 1: a state is its tokens, the mark of a placeholder, and its context: states, each
+    with its displacement. Equal keys, equal states, and the other way round; the origin is no part.
+
+    Compared are all states of a schema and of one that looks much the same, with a tokenizer that
+    gives a "0" of a text the id that holds the places of parameters.
+    """
+    tokenizer = ByteTokenizer(bos=tokenizer.bos_id is not None)
+    tokenizer.placeholder_id = ord("0")
+    numbers: dict[object, int] = {}  # of contents, told apart by all that they are
+    known: dict[str, int] = {}
+    for one in (schema, lookalike(schema, random)):
+        numbered: dict[Node, int] = {}
+        for node in nodes_of(lay_out(one, tokenizer), attention):
+            context = frozenset((o.start - node.start, numbered[o]) for o in node.context)
+            content = (node.tokens, node.is_placeholder, context)
+            numbered[node] = numbers.setdefault(content, len(numbers))
+            assert known.setdefault(node.key, numbered[node]) == numbered[node]
+    assert len(known) == len(numbers)
 
 
 @settings(max_examples=5 * settings().max_examples)  # 1,000 in `make test`

@@ -142,7 +142,8 @@ def test_the_pieces_of_an_answer_are_the_answer() -> None:
     sampling = Sampling(temperature=3.0, seed=5)
     pieces = list(stream(answering(), "Hi", max_tokens=20, sampling=sampling))
     assert len(pieces) > 2
-    assert "".join(pieces) == generate(answering(), "Hi", max_tokens=20, sampling=sampling)
+    text = "".join(piece.text for piece in pieces)
+    assert text == generate(answering(), "Hi", max_tokens=20, sampling=sampling)
 
 
 def test_prompts_that_cannot_be_answered_are_refused() -> None:

@@ -1,0 +1,131 @@
+"""The engine's manners: what it refuses, what it keeps, what one answer may do to another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tiny_model import write_checkpoint
+
+from minillm import LoadedModel, load
+from pml import NotBuiltYet, PMLError, PromptCache
+
+SCHEMA = """<schema name="s">
+  <system>Be brief.
+  <module name="a">Apples are <param name="colour" len="4" default="red"/>.</module>
+  <module name="b">Bees hum.</module></system>
+  <module name="never" cache="false">Computed each time.</module>
+</schema>"""
+ONE = '<prompt schema="s"><a colour="green"/><user>So?</user></prompt>'
+OTHER = '<prompt schema="s"><b/><user>And now, what?</user></prompt>'
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
+    return load(write_checkpoint(tmp_path_factory.mktemp("engine") / "tiny", max_positions=256))
+
+
+@pytest.fixture
+def cache(model: LoadedModel) -> PromptCache:
+    cache = PromptCache(model)
+    cache.add_schema(SCHEMA)
+    return cache
+
+
+def test_a_stale_stream_is_refused_and_leaves_the_newer_answer_alone(cache: PromptCache) -> None:
+    alone = cache.generate(OTHER, max_tokens=12).tokens
+    stale = cache.stream(ONE, max_tokens=12)
+    next(stale)
+    newer = cache.stream(OTHER, max_tokens=12)
+    tokens = [next(newer).token]
+    with pytest.raises(RuntimeError, match="another prompt was started"):
+        next(stale)
+    tokens += [delta.token for delta in newer if delta.token is not None]
+    assert tuple(tokens) == alone
+
+
+def test_a_stream_whose_buffer_was_forgotten_is_refused(cache: PromptCache) -> None:
+    stream = cache.stream(ONE, max_tokens=4)
+    next(stream)
+    cache.forget_buffer()
+    with pytest.raises(RuntimeError):
+        next(stream)
+
+
+@pytest.mark.parametrize("prompt", [ONE, '<prompt schema="s"><a colour="green"/><b/></prompt>'])
+def test_a_prompt_that_comes_again_copies_nothing(cache: PromptCache, prompt: str) -> None:
+    assert cache.prefill(prompt).copied_tokens > 0
+    assert cache.prefill(prompt).copied_tokens == 0
+    cache.forget_buffer()
+    assert cache.prefill(prompt).copied_tokens > 0
+
+
+def test_nothing_is_computed_before_the_arguments_are_right(cache: PromptCache) -> None:
+    for call in (cache.generate, cache.stream):
+        with pytest.raises(ValueError, match="max_tokens is 0"):
+            call(ONE, max_tokens=0)
+    assert not cache.store.segments
+
+
+def test_encode_schema_leaves_out_what_no_prompt_can_use(cache: PromptCache) -> None:
+    layout = cache.schemas["s"].layout
+    cached = sum(len(s.tokens) for s in layout.spans if s.cached)
+    assert cache.encode_schema("s") == cached
+    assert cache.prefill(ONE).usage.encoded_tokens == 0
+
+
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [
+        (
+            '<schema name="s"><module name="m"><param name="p" len="300"/></module></schema>',
+            "<schema>:1:35: parameter 'p' holds 300 tokens, the model's context 256; lower len",
+        ),
+        (
+            '<schema name="s"><param name="p" len="1" default="far too many words"/></schema>',
+            "<schema>:1:18: the default of parameter 'p' has",
+        ),
+    ],
+)
+def test_a_parameter_that_cannot_work_is_refused(
+    cache: PromptCache, schema: str, message: str
+) -> None:
+    with pytest.raises(PMLError) as error:
+        cache.add_schema(schema)
+    assert str(error.value).startswith(message)
+
+
+def test_what_is_not_built_yet_says_so(cache: PromptCache, model: LoadedModel) -> None:
+    modules = '<module name="a">A</module><module name="b">B</module>'
+    for text in (
+        '<schema name="s" layout="packed">x</schema>',
+        '<schema name="s" attention="joint">x</schema>',
+        f'<schema name="s">{modules}<scaffold modules="a b"/></schema>',
+    ):
+        with pytest.raises(NotBuiltYet, match="not built yet"):
+            cache.add_schema(text)
+    with pytest.raises(ValueError, match="attention is 'bogus', expected"):
+        PromptCache(model, attention="bogus").add_schema(SCHEMA)
+
+
+def test_the_context_is_used_to_its_last_position(cache: PromptCache) -> None:
+    room = 256 - cache.plan('<prompt schema="s"/>').next_position
+    fits, text = room, "x y " * 200
+    tokens = cache.model.tokenizer.encode(text)
+    while len(cache.model.tokenizer.encode(text)) > fits:
+        text = text[:-1]
+    assert tokens
+    answer = cache.generate(f'<prompt schema="s">{text.strip()}</prompt>', max_tokens=50)
+    assert answer.finish_reason in ("context", "stop")
+    with pytest.raises(PMLError, match="the model's context ends at 255"):
+        cache.plan(f'<prompt schema="s">{"x y " * 200}</prompt>')
+
+
+def test_a_schema_from_a_file_and_from_text_are_the_same(
+    cache: PromptCache, model: LoadedModel, tmp_path: Path
+) -> None:
+    path = tmp_path / "s.pml"
+    path.write_text(SCHEMA)
+    other = PromptCache(model)
+    other.add_schema(path)
+    assert other.plan(ONE) == cache.plan(ONE)
