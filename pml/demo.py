@@ -49,7 +49,7 @@ def run(model_dir: Path, *, dtype: str, threads: int | None, repeats: int = 5) -
 
     prompts = sorted(EXAMPLE.glob("prompt-*.pml"))
     console.rule("Three prompts, with reuse and by full prefill")
-    note(f"each answered both ways, checked against the oracle, then timed {repeats} times in turn")
+    note(f"checked against the oracle, answered both ways, timed {repeats} times in turn")
     started = time.monotonic()
     results = compare(
         cache, [path.read_text() for path in prompts], repeats=repeats, progress=_progress(started)
