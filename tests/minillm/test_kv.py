@@ -10,7 +10,7 @@ from strategies import ModelShape
 from torch import Tensor
 
 from minillm.config import ModelConfig
-from minillm.kv import KVCache, KVSegment, Placed
+from minillm.kv import HEADROOM, KVCache, KVSegment, Placed
 from minillm.rope import rope_for
 
 CONFIG = ModelShape(2, 2, 1, 4, True, False, "rope", 0).config()
@@ -47,6 +47,20 @@ def test_parts_stand_where_they_stood_in_the_whole() -> None:
     whole, cache = segment(5, 7), new_cache()
     cache.bring([Placed(whole.part(1, 4), 7)])
     assert cache.positions.tolist() == [8, 9, 10]
+
+
+def test_some_tokens_of_a_segment_can_be_placed() -> None:
+    """As when the last one is computed afresh. The whole segment after it is not the same."""
+    whole, cache = segment(5, 7), new_cache()
+    assert Placed(whole, 7).num_tokens == 5
+    most = Placed(whole, 7, 0, 4)
+    assert most.num_tokens == most.tokens.num_tokens == 4
+    assert cache.bring([most, Placed(whole, 60, 3)]) == 6
+    assert cache.positions.tolist() == [7, 8, 9, 10, 63, 64]
+    assert torch.equal(held(cache)[:, :, :, :4], whole.block[:, :, :, :4])
+    assert cache.bring([Placed(whole, 7, 0, 4)]) == 0
+    cache.truncate(4)
+    assert cache.bring([Placed(whole, 7)]) == 5
 
 
 def test_segments_are_brought_in_the_order_given() -> None:
@@ -104,11 +118,21 @@ def test_growing_keeps_what_is_held() -> None:
     cache.reserve(0)
     assert cache.capacity == 4
     cache.reserve(1)
-    assert cache.capacity == 6
-    cache.reserve(100)
-    assert cache.capacity == 104
+    assert cache.capacity == 5 + HEADROOM
+    cache.reserve(HEADROOM + 2)
+    assert cache.capacity == max(6 + 2 * HEADROOM, (5 + HEADROOM) * 3 // 2)
+    cache.reserve(cache.capacity - cache.num_slots)
     assert cache.positions.tolist() == [0, 1, 2, 3]
     assert torch.equal(held(cache), stored.block)
+
+
+def test_room_for_what_follows_is_taken_at_once() -> None:
+    stored, cache = segment(4, 0), new_cache()
+    cache.bring([Placed(stored, 0)], room=1000)
+    capacity = cache.capacity
+    assert capacity >= 1004
+    cache.append(torch.arange(1000))
+    assert cache.capacity == capacity
 
 
 def test_appended_tokens_follow_and_can_be_forgotten() -> None:

@@ -22,6 +22,8 @@ LOGITS = torch.tensor([0.0, 3.0, 1.0, 2.0, -1.0])
         ({"temperature": float("nan")}, "temperature is nan, expected 0 or more"),
         ({"top_k": -1}, "top_k is -1, expected 0"),
         ({"top_p": 0.0}, "top_p is 0.0, expected more than 0"),
+        ({"seed": -1}, "seed is -1, expected 0 or more and less than 2\\^63"),
+        ({"seed": 2**63}, "seed is 9223372036854775808, expected"),
         ({"top_p": 1.1}, "top_p is 1.1, expected more than 0 and at most 1"),
     ],
 )
