@@ -253,6 +253,8 @@ class PromptCache:
             stop_ids=self.model.tokenizer.stop_ids,
         )
         deltas = spell(steps, self.model.tokenizer)
+        if self._latest is prefilled:  # An earlier answer to it may lie behind the prompt.
+            self._buffer.truncate(prefilled.usage.prompt_tokens)
         # Asked before each step, which would otherwise write into another answer's buffer.
         while self._latest is prefilled:
             if (delta := next(deltas, None)) is None:
