@@ -54,20 +54,27 @@ def test_law_01_engine_equals_oracle(case: Case) -> None:
     """Law 1: "engine = oracle, for every family, layout, context and option"
 
     The last prompt token's logits and those of each greedy decode step, through the store, the
-    buffer and the fast attention, against one readable pass under the mask. Catches whatever is
+    buffer and the fast attention, against one readable pass under the mask; answered twice, since
+    the first answer must leave nothing behind. Catches whatever is
     wrong between the plan and the logits: a segment in the wrong place, a token seen that must
     not be, keys turned twice, a decode step at the wrong position, a chunk's mask cut wrong.
     """
-    logits, handle = recorded(case.model)
-    with handle:
-        answer = case.cache.generate(case.prompt, max_tokens=DECODED)
-    ends = answer.finish_reason == "stop"
-    assert len(logits) == len(answer.tokens) + ends
-    for count, ours in enumerate(logits):
-        theirs = oracle(case.model, case.plan, answer.tokens[:count], explicit=True)
-        assert_same(ours, theirs)
-        if count < len(answer.tokens):
-            assert int(theirs.argmax()) == answer.tokens[count]
+    prefilled = case.cache.prefill(case.prompt)
+    answers, steps = [], []
+    for _ in range(2):
+        logits, handle = recorded(case.model)
+        with handle:
+            answers.append(list(case.cache.decode(prefilled, max_tokens=DECODED)))
+        steps.append([prefilled.logits, *logits])
+    assert answers[0] == answers[1]
+    tokens = tuple(delta.token for delta in answers[0] if delta.token is not None)
+    assert len(steps[0]) == len(tokens) + (answers[0][-1].finish_reason == "stop")
+    for count, (first, second) in enumerate(zip(*steps, strict=True)):
+        expected = oracle(case.model, case.plan, tokens[:count], explicit=True)
+        assert_same(first, expected)
+        assert_same(second, expected)
+        if count < len(tokens):
+            assert int(expected.argmax()) == tokens[count]
 
 
 @given(cases(), st.randoms(use_true_random=False), st.sampled_from(ATTENTIONS))
