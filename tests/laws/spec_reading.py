@@ -30,7 +30,12 @@ Path = tuple[str, ...]
 
 
 class DoesNotFit(Exception):
-    """The prompt's new text or an argument is longer than its place, or there is none at all."""
+    """The prompt's new text or an argument is longer than its place: how many tokens came, and how
+    many fit. (0, 0): there is nothing at all."""
+
+    def __init__(self, came: int, fit: int) -> None:
+        super().__init__(f"{came} tokens, {fit} fit")
+        self.came, self.fit = came, fit
 
 
 @dataclass(frozen=True, eq=False)
@@ -233,7 +238,7 @@ def read(
     )
     used = [token.position for token in tokens if token.kind != "ghost"]
     if not used:
-        raise DoesNotFit("nothing but placeholders is no prompt")
+        raise DoesNotFit(0, 0)
     return reading, max(used) + 1
 
 
@@ -258,7 +263,7 @@ def _tokens(
         assert text is not None
         ids = tokenizer.encode(text)
         if len(ids) > parameter.length:
-            raise DoesNotFit(f"{name} takes {parameter.length} tokens, not {len(ids)}")
+            raise DoesNotFit(len(ids), parameter.length)
         for offset, id in enumerate(ids):
             live.append(Seen(id, start + offset, "fresh"))
             where[owner].append(start + offset)
@@ -306,8 +311,10 @@ def _new_text(
     # *Read as*: where other new text stands there already, it comes after that.
     while start in new:
         start += 1
-    if any(start <= position < start + len(text.ids) for position in used):
-        raise DoesNotFit(f"{len(text.ids)} tokens do not fit at {start}")
+    # It must end before the next selected content.
+    fit = min((p for p in used if p >= start), default=start + len(text.ids)) - start
+    if fit < len(text.ids):
+        raise DoesNotFit(len(text.ids), fit)
     positions = range(start, start + len(text.ids))
     where[text.tag] += positions
     new.update(positions)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
 from random import Random
 
@@ -75,6 +76,17 @@ def test_law_01_engine_equals_oracle(case: Case) -> None:
         assert_same(second, expected)
         if count < len(tokens):
             assert int(expected.argmax()) == tokens[count]
+
+
+@given(cases())
+def test_law_01_in_float32(case: Case) -> None:
+    """Law 1 in the precision of use: "float32: 1e-4 of the logit range" (section 1)."""
+    model = deepcopy(case.model).float()
+    narrow = loaded(model, case.cache.model.tokenizer)
+    cache = engine(narrow, case.schema, case.plan.attention, case.fresh_anonymous)
+    expected = oracle(model, case.plan)
+    difference = (cache.prefill(case.prompt).logits - expected).abs().max()
+    assert float(difference) <= 1e-4 * float(expected.max() - expected.min())
 
 
 @given(cases(), st.randoms(use_true_random=False), st.sampled_from(ATTENTIONS))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from random import Random
 
@@ -143,13 +144,25 @@ def test_law_17_the_plan_is_what_the_page_says(
     check_prompt(prompt, schema)
     try:
         ours = _structure(planned(prompt))
-    except PMLError:
+    except PMLError as error:
         event("does not fit")
-        with pytest.raises(DoesNotFit):
+        with pytest.raises(DoesNotFit) as refused:
             read(schema, prompt, tokenizer, attention, short)
+        _check_counts(error.message, refused.value)
         prompt, plan = fitted(planned, prompt)
         ours = _structure(plan)
     assert ours == read(schema, prompt, tokenizer, attention, short)
+
+
+def _check_counts(message: str, refused: DoesNotFit) -> None:
+    """New text that does not fit: "an error that says how many tokens fit and how many came, and
+    names `layout="packed"`"."""
+    if refused.came:
+        came, fit = (int(number) for number in re.findall(r"\d+(?= tokens?\b)", message))
+        assert (came, fit) == (refused.came, refused.fit)
+        assert 'layout="packed"' in message
+    else:
+        assert "the prompt holds no token" in message
 
 
 def _structure(plan: PromptPlan) -> tuple[Reading, int]:
