@@ -1,6 +1,6 @@
 """`pml demo`: three questions over nine encyclopedia articles, with reuse and without.
 
-The articles (`examples/encyclopedia`) are encoded once. Each prompt then imports five or six of
+The articles (`examples/encyclopedia`) are encoded once. Each prompt then imports four or five of
 them, more than 4,000 tokens, and computes some thirty: its arguments and its question. The
 prompts take turns, so that every time all modules are copied anew.
 """

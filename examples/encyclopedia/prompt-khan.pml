@@ -1,6 +1,5 @@
 <prompt schema="encyclopedia">
   <oxygen/>
-  <steam-engine/>
   <black-death/>
   <doctor-who/>
   <genghis-khan/>

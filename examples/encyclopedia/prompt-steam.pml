@@ -1,6 +1,5 @@
 <prompt schema="encyclopedia">
   <oxygen/> <!-- comments are nothing, and so is a line break between two imports -->
-  <tesla/>
   <steam-engine/>
   <amazon/>
   <apollo/>
