@@ -49,6 +49,17 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Running:
+    """The flags that say how a model runs and how schemas are read."""
+
+    dtype: str
+    device: str
+    threads: int | None
+    attention: str | None
+    layout: str | None
+
+
+@dataclass(frozen=True)
 class Session:
     """A schema in a cache over a loaded model, and one prompt for it, planned."""
 
@@ -57,26 +68,15 @@ class Session:
     plan: PromptPlan
 
     @classmethod
-    def open(
-        cls,
-        schema: Path,
-        prompt: str,
-        model: Path,
-        *,
-        dtype: str,
-        device: str,
-        threads: int | None,
-        attention: str | None,
-        layout: str | None,
-    ) -> Session:
+    def open(cls, schema: Path, prompt: str, model: Path, running: Running) -> Session:
         """What is wrong with the documents is told before the model is loaded."""
         document, parsed = read_prompt(prompt), read_schema(schema)
-        check_options(parsed, attention, layout)
+        check_options(parsed, running.attention, running.layout)
         check_prompt(document.prompt(), parsed)
-        loaded = load_model(model, dtype, device, threads)
+        loaded = load_model(model, running.dtype, running.device, running.threads)
         from pml.engine import PromptCache
 
-        cache = PromptCache(loaded, attention=attention, layout=layout)
+        cache = PromptCache(loaded, attention=running.attention, layout=running.layout)
         cache.add_schema(schema)
         return cls(cache, document, cache.plan(document.data, document.file))
 
@@ -115,16 +115,8 @@ def run(
     verbose: VerboseFlag = False,
 ) -> None:
     """Answer a prompt as the words come; what it took goes to stderr."""
-    session = Session.open(
-        schema,
-        prompt,
-        model,
-        dtype=dtype,
-        device=device,
-        threads=threads,
-        attention=attention,
-        layout=layout,
-    )
+    running = Running(dtype, device, threads, attention, layout)
+    session = Session.open(schema, prompt, model, running)
     draw = sampling(temperature, top_k, top_p, seed)
     encoded = session.encode()
     answer = _answer(session, encoded, max_tokens, draw, quiet=as_json)
@@ -192,16 +184,8 @@ def explain(
     verbose: VerboseFlag = False,
 ) -> None:
     """Show a compiled prompt: each span, its positions, what it sees, whether it is stored."""
-    session = Session.open(
-        schema,
-        prompt,
-        model,
-        dtype=dtype,
-        device=device,
-        threads=threads,
-        attention=attention,
-        layout=layout,
-    )
+    running = Running(dtype, device, threads, attention, layout)
+    session = Session.open(schema, prompt, model, running)
     from pml.explain import explain as explain_plan
 
     content = explain_plan(session.cache, session.plan)
@@ -234,16 +218,8 @@ def compare(
     verbose: VerboseFlag = False,
 ) -> None:
     """Answer a prompt cached and by full prefill: times, tokens, texts, distance to the oracle."""
-    session = Session.open(
-        schema,
-        prompt,
-        model,
-        dtype=dtype,
-        device=device,
-        threads=threads,
-        attention=attention,
-        layout=layout,
-    )
+    running = Running(dtype, device, threads, attention, layout)
+    session = Session.open(schema, prompt, model, running)
     session.encode()
     from pml.compare import compare as compare_prompts
 
