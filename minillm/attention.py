@@ -21,16 +21,23 @@ ROWS = 256
 
 
 def attend_explicit(
-    q: Tensor, k: Tensor, v: Tensor, visibility: Visibility, bias: Tensor | None = None
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    visibility: Visibility,
+    bias: Tensor | None = None,
+    scale: float | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """softmax(q·kᵀ/√D + bias, over the visible keys)·v, and the softmax's weights.
+    """softmax(scale·q·kᵀ + bias, over the visible keys)·v, and the softmax's weights.
 
-    q (n, H, D), k and v (K, S, D), `bias` (H, S) or None; returns (n, H, D) and (H, n, S).
+    q (n, H, D), k and v (K, S, D), `bias` (H, S) or None, `scale` 1/√D where it is None; returns
+    (n, H, D) and (H, n, S).
     """
     _, H, D = q.shape
+    scale = D**-0.5 if scale is None else scale
     group = H // k.shape[0]
     k, v = k.repeat_interleave(group, dim=0), v.repeat_interleave(group, dim=0)  # (H, S, D)
-    scores = q.transpose(0, 1) @ k.transpose(1, 2) / math.sqrt(D)  # (H, n, S)
+    scores = q.transpose(0, 1) @ k.transpose(1, 2) * scale  # (H, n, S)
     if bias is not None:
         scores = scores + bias[:, None, :]
     scores = scores.masked_fill(~visibility.full(), -math.inf)
@@ -62,7 +69,14 @@ class Sight:
         self.scratch = torch.empty(min(n, step) * group * keys, dtype=dtype, device=mask.device)
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, sight: Sight, bias: Tensor | None = None) -> Tensor:
+def attend(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    sight: Sight,
+    bias: Tensor | None = None,
+    scale: float | None = None,
+) -> Tensor:
     """The output of `attend_explicit`, (n, H, D), without its weights.
 
     The G query heads of a key/value head are folded into the rows of one matrix product, whose
@@ -73,7 +87,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, sight: Sight, bias: Tensor | None = 
     n, H, D = q.shape
     K = k.shape[0]
     group = H // K
-    q = (q * D**-0.5).view(n, K, group, D).transpose(0, 1).reshape(K, n * group, D)
+    scale = D**-0.5 if scale is None else scale
+    q = (q * scale).view(n, K, group, D).transpose(0, 1).reshape(K, n * group, D)
     out = torch.empty_like(q)
     for start, stop, free, hidden in sight.blocks:
         rows, keys = (stop - start) * group, free + hidden.shape[1]

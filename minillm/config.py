@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-PositionScheme = Literal["rope", "alibi"]
+PositionScheme = Literal["rope", "alibi", "learned"]
 
 
 @dataclass(frozen=True)
@@ -22,10 +22,16 @@ class RopeScaling:
 
     `linear` divides every frequency by `factor`; `llama3` divides the long wavelengths only and
     blends in between (Llama 3.1, `low_freq_factor`, `high_freq_factor`); `yarn` interpolates by
-    wavelength and scales cos and sin by `attention_factor` (Peng et al. 2023, arXiv 2309.00071).
+    wavelength and scales cos and sin by `attention_factor` (Peng et al. 2023, arXiv 2309.00071),
+    between whole channels where it is to `truncate`.
+
+    Two kinds follow the length of the text, so that keys of one text are wrong in another:
+    `dynamic` raises the base once the text is longer than `original_max_positions`; `longrope`
+    then divides each frequency by its own of `long_factors`, before by its own of
+    `short_factors` (Ding et al. 2024, arXiv 2402.13753).
     """
 
-    kind: Literal["linear", "llama3", "yarn"]
+    kind: Literal["linear", "llama3", "yarn", "dynamic", "longrope"]
     factor: float
     original_max_positions: int = 0
     low_freq_factor: float = 1.0
@@ -33,6 +39,9 @@ class RopeScaling:
     beta_fast: float = 32.0
     beta_slow: float = 1.0
     attention_factor: float = 1.0
+    truncate: bool = True
+    short_factors: tuple[float, ...] = ()
+    long_factors: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -40,7 +49,8 @@ class ModelConfig:
     """The shape of a decoder-only transformer.
 
     `num_heads` query heads share `num_kv_heads` key/value heads; `rotary_dim` of each head's
-    `head_dim` channels are turned by RoPE; `max_positions` is the context length.
+    `head_dim` channels are turned by RoPE; `max_positions` is the context length. With `learned`
+    positions a table of `max_positions` vectors is added to the embedding.
     """
 
     family: str
@@ -76,6 +86,31 @@ class ModelConfig:
             raise ValueError(
                 f"rotary_dim is {self.rotary_dim}, expected an even number up to {self.head_dim}"
             )
+        if self.rope_scaling is not None:
+            self._check(self.rope_scaling)
+
+    def _check(self, scaling: RopeScaling) -> None:
+        if scaling.factor <= 0:
+            raise ValueError(f"a RoPE factor is {scaling.factor}, expected more than 0")
+        if scaling.kind != "linear" and scaling.original_max_positions < 1:
+            raise ValueError(f"{scaling.kind} RoPE lacks the number of positions before scaling")
+        if scaling.kind == "dynamic" and self.rotary_dim < 4:
+            raise ValueError(f"dynamic RoPE turns {self.rotary_dim} channels, expected 4 or more")
+        for factors in (scaling.short_factors, scaling.long_factors):
+            if scaling.kind == "longrope" and not (
+                len(factors) == self.rotary_dim // 2 and min(factors) > 0
+            ):
+                raise ValueError(
+                    f"longrope has {len(factors)} factors, expected {self.rotary_dim // 2}, "
+                    "each above 0"
+                )
+
+    @property
+    def follows_length(self) -> bool:
+        """Whether keys depend on how long the whole text is: it is then prefilled at once, and no
+        key is of use in another text."""
+        scaling = self.rope_scaling
+        return scaling is not None and scaling.kind in ("dynamic", "longrope")
 
     def kv_bytes_per_token(self, bytes_per_number: int) -> int:
         """Bytes of keys and values that one token keeps, over all layers."""

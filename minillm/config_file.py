@@ -25,6 +25,7 @@ MAX_TEXT = 1024
 MAX_LAYERS = 1024
 MAX_INTEGER = 1 << 24  # no size of a model comes near it, and products of three still fit int64
 MAX_REAL = 1e12
+MAX_LIST = 4096
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,13 @@ def _read(content: object) -> CheckpointConfig:
     family = top["model"].get("family") if isinstance(top["model"], dict) else None
     if not isinstance(family, str) or family not in FAMILIES:
         raise ValueError(f"family is {shown(family)}, known are {', '.join(FAMILIES)}")
+    model = _dataclass(ModelConfig, top["model"], "model", family)
+    schemes = FAMILIES[family].SCHEMES
+    if model.position_scheme not in schemes:
+        found = f"position_scheme is {model.position_scheme!r}"
+        raise ValueError(f"{found}, expected one of {schemes} in the family {family}")
     return CheckpointConfig(
-        model=_dataclass(ModelConfig, top["model"], "model", family),
+        model=model,
         weights_sha256=_text(weights["sha256"], "sha256"),
         source={_text(key, "source"): _text(value, key) for key, value in source.items()},
     )
@@ -98,6 +104,10 @@ def _value(hint: Any, value: object, name: str, family: str) -> object:
         if value not in get_args(hint):
             raise ValueError(f"{name} is {shown(value)}, expected one of {get_args(hint)}")
         return value
+    if get_origin(hint) is tuple:  # of any number of one kind
+        if not isinstance(value, list | tuple) or len(value) > MAX_LIST:
+            raise ValueError(f"{name} is {shown(value)}, expected a list of at most {MAX_LIST}")
+        return tuple(_value(get_args(hint)[0], item, name, family) for item in value)
     if hint is FamilyConfig:
         return _dataclass(_family_config(family), value, name, family)
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):

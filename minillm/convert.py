@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import reduce
@@ -17,7 +17,6 @@ from minillm.checkpoint import WEIGHTS_FILE
 from minillm.config import ModelConfig
 from minillm.config_file import CheckpointConfig, save_config
 from minillm.errors import LoadError, shown
-from minillm.families import FAMILIES
 from minillm.families.base import Weight
 from minillm.foreign.chat_markers import read_markers, recognise
 from minillm.foreign.gguf_source import open_gguf
@@ -86,8 +85,8 @@ def _convert(
     progress: Progress | None,
 ) -> tuple[ModelConfig, int, tuple[str, ...]]:
     config = source.config
-    table = FAMILIES[config.family].weights(config)
-    skipped = (*source.skipped, *_account(source, table))
+    table = source.weights
+    skipped = (*source.skipped, *_account(source))
     # The tokenizer first: it takes a second, and a template nobody knows ends the work here.
     texts = read_markers(roles) if roles else recognise(source.tokenizer.template)
     tokenizer = write_tokenizer(source.tokenizer, texts, folder)
@@ -103,18 +102,19 @@ def _convert(
         written += specs[name].num_bytes
         if progress:
             progress(written, total)
-        return torch.cat(parts) if len(parts) > 1 else parts[0]
+        return table[name].assemble(parts)
 
     sha256 = write_weights(folder / WEIGHTS_FILE, specs, tensor)
     save_config(CheckpointConfig(config, sha256, source.provenance), folder)
     return config, len(table), skipped
 
 
-def _account(source: Source, table: Mapping[str, Weight]) -> tuple[str, ...]:
+def _account(source: Source) -> tuple[str, ...]:
     """Hold the table against the source: nothing missing, misshapen or left over.
 
     The names of tensors that are skipped for a reason come back.
     """
+    table = source.weights
     used = [part for weight in table.values() for part in weight.sources]
     if missing := set(used) - source.specs.keys():
         raise LoadError(f"tensor {sorted(missing)[0]} is missing ({len(missing)} in all)")
@@ -135,7 +135,7 @@ def _account(source: Source, table: Mapping[str, Weight]) -> tuple[str, ...]:
 
 def _is_tied_output(name: str, source: Source) -> bool:
     """Some files of models with tied weights hold the output matrix a second time."""
-    embedding = "model.embed_tokens.weight"
+    (embedding,) = source.weights["embedding.weight"].sources
     if name != "lm_head.weight" or not source.config.tie_embeddings:
         return False
     if source.specs[name].shape != source.specs[embedding].shape:

@@ -33,16 +33,18 @@ def prefill(
     """Run `tokens` at `positions` over `cache`, in chunks; the last one's logits (V,).
 
     The positions must ascend, so that every token's predecessors are in the cache before it.
+    Where keys depend on the length of the whole text it is one chunk.
     `progress` is told the number of tokens of each finished chunk.
     """
     if not tokens:
         raise ValueError("there is no token to compute, so there are no logits")
     cache.reserve(len(tokens))
     logits = torch.empty(0)
-    for start in range(0, len(tokens), CHUNK):
-        ids = torch.tensor(tokens[start : start + CHUNK], device=model.device)
-        at = torch.tensor(positions[start : start + CHUNK], device=model.device)
-        last = start + CHUNK >= len(tokens)
+    chunk = len(tokens) if model.config.follows_length else CHUNK
+    for start in range(0, len(tokens), chunk):
+        ids = torch.tensor(tokens[start : start + chunk], device=model.device)
+        at = torch.tensor(positions[start : start + chunk], device=model.device)
+        last = start + chunk >= len(tokens)
         plan = ForwardPlan([Run(cache, len(ids))], [len(ids) - 1] if last else [])
         logits = model(ids, at, plan)
         if progress:

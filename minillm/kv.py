@@ -88,6 +88,7 @@ class KVCache:
         self.rope = (
             rope_for(config, torch.device(device)) if config.position_scheme == "rope" else None
         )
+        self._is_bound = config.position_scheme == "learned"
         shape = (config.num_layers, 2, config.num_kv_heads, capacity, config.head_dim)
         self._block = torch.empty(shape, dtype=dtype, device=device)
         self._positions = torch.empty(capacity, dtype=torch.long, device=device)
@@ -157,8 +158,10 @@ class KVCache:
         """One copy per segment; keys turned for another origin are turned from the stored ones."""
         segment = placed.tokens
         start, stop = self.num_slots, self.num_slots + segment.num_tokens
-        self._block[:, :, :, start:stop].copy_(segment.block)
         distance = placed.origin - segment.origin
+        if self._is_bound and distance:
+            raise ValueError("keys cannot be moved: the model adds learned positions to its tokens")
+        self._block[:, :, :, start:stop].copy_(segment.block)
         if self.rope is not None and distance:
             self._block[:, 0, :, start:stop] = self.rope.turn(segment.block[:, 0], distance)
         self._positions[start:stop] = segment.offsets + placed.origin

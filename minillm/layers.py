@@ -25,6 +25,32 @@ class RMSNorm(nn.Module):
         return self.weight * (wide * scale).to(x.dtype)
 
 
+class LayerNorm(nn.Module):
+    """(x - mean) / deviation, times the weight, plus a bias if it has one (Ba et al. 2016)."""
+
+    def __init__(self, size: int, eps: float, bias: bool) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(size))
+        self.bias = nn.Parameter(torch.empty(size)) if bias else None
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
+
+
+class PlainMLP(nn.Module):
+    """down(gelu(up(x))), with the exact GELU, x·Φ(x)."""
+
+    def __init__(self, hidden_size: int, intermediate_size: int, bias: bool) -> None:
+        super().__init__()
+        self.up = nn.Linear(hidden_size, intermediate_size, bias=bias)
+        self.down = nn.Linear(intermediate_size, hidden_size, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        down: Tensor = self.down(F.gelu(self.up(x)))
+        return down
+
+
 class GatedMLP(nn.Module):
     """down(silu(gate(x)) · up(x)), SwiGLU (Shazeer 2020); gate and up are one matrix (2F, C)."""
 

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from minillm import alibi
 from minillm.attention import Sight
 from minillm.config import ModelConfig
 from minillm.families import FAMILIES
@@ -57,6 +56,11 @@ class Transformer(nn.Module):
         family = FAMILIES[config.family]
         self.config = config
         self.embedding = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.position_embedding = (
+            nn.Embedding(config.max_positions, config.hidden_size)
+            if config.position_scheme == "learned"
+            else None
+        )
         self.blocks = nn.ModuleList(family.block(config) for _ in range(config.num_layers))
         self.norm = family.final_norm(config)
         self.output = (
@@ -85,13 +89,15 @@ class Transformer(nn.Module):
         """
         facts = self._facts(positions, plan)
         x = self.embedding(tokens)  # (T, C)
+        if self.position_embedding is not None:
+            x = x + self.position_embedding(positions)
         for layer, block in enumerate(self.blocks):
             x = block(x, layer, facts)
         x = self.norm(x[list(plan.logits_of)])
         return F.linear(x, self.embedding.weight) if self.output is None else self.output(x)
 
     def _facts(self, positions: Tensor, plan: ForwardPlan) -> Facts:
-        config, group = self.config, self.config.num_heads // self.config.num_kv_heads
+        group = self.config.num_heads // self.config.num_kv_heads
         start, runs = 0, []
         for run in plan.runs:
             stop = start + run.num_tokens
@@ -106,14 +112,23 @@ class Transformer(nn.Module):
             start = stop
         if start != len(positions):
             raise ValueError(f"the runs hold {start} tokens, the forward {len(positions)}")
-        rotation = None
-        if config.position_scheme == "rope":
-            wide = torch.promote_types(self.dtype, torch.float32)
-            rotation = rope_for(config, self.device).tables(positions, wide)
-        return Facts(rotation, tuple(runs))
+        return Facts(self._rotation(positions, plan), tuple(runs))
+
+    def _rotation(self, positions: Tensor, plan: ForwardPlan) -> tuple[Tensor, Tensor] | None:
+        if self.config.position_scheme != "rope":
+            return None
+        rope = rope_for(self.config, self.device)
+        wide = torch.promote_types(self.dtype, torch.float32)
+        if not self.config.follows_length:
+            return rope.tables(positions, wide)
+        texts = torch.split(positions, [run.num_tokens for run in plan.runs])
+        cos, sin = zip(*(rope.tables(text, wide) for text in texts), strict=True)
+        return torch.cat(cos), torch.cat(sin)
 
     def _bias(self, cache: KVCache) -> Tensor | None:
         if self.config.position_scheme != "alibi":
             return None
-        slopes = alibi.slopes(self.config.num_heads, self.config.alibi_max_bias)
-        return alibi.bias(slopes.to(self.device), cache.positions, self.dtype)
+        bias: Tensor = FAMILIES[self.config.family].key_bias(
+            self.config, cache.positions, self.dtype
+        )
+        return bias

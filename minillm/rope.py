@@ -17,22 +17,28 @@ from torch import Tensor
 from minillm.config import ModelConfig, RopeScaling
 
 
-def frequencies(config: ModelConfig) -> Tensor:
-    """ω, float64 of shape (R/2,): radians per position of each channel pair, after scaling."""
+def frequencies(config: ModelConfig, length: int = 0) -> Tensor:
+    """ω, float64 of shape (R/2,): radians per position of each channel pair, after scaling.
+
+    `length` is that of the whole text; only scalings that follow it look at it.
+    """
     half = config.rotary_dim // 2
     exponents = torch.arange(half, dtype=torch.float64) / half
     plain = config.rope_theta**-exponents
-    return _scaled(plain, config) if config.rope_scaling else plain
-
-
-def _scaled(plain: Tensor, config: ModelConfig) -> Tensor:
     scaling = config.rope_scaling
-    assert scaling is not None
+    if scaling is None:
+        return plain
     if scaling.kind == "linear":
         return plain / scaling.factor
     if scaling.kind == "llama3":
         return _llama3(plain, scaling)
-    return _yarn(plain, scaling, config)
+    if scaling.kind == "yarn":
+        return _yarn(plain, scaling, config)
+    if scaling.kind == "dynamic":
+        return _dynamic(plain, scaling, length)
+    is_long = length > scaling.original_max_positions
+    factors = scaling.long_factors if is_long else scaling.short_factors
+    return plain / torch.tensor(factors, dtype=torch.float64)
 
 
 def _llama3(plain: Tensor, scaling: RopeScaling) -> Tensor:
@@ -50,11 +56,20 @@ def _yarn(plain: Tensor, scaling: RopeScaling, config: ModelConfig) -> Tensor:
         ratio = scaling.original_max_positions / (turns * 2 * math.pi)
         return config.rotary_dim * math.log(ratio) / (2 * math.log(config.rope_theta))
 
-    low = max(math.floor(channel(scaling.beta_fast)), 0)
-    high = min(math.ceil(channel(scaling.beta_slow)), config.rotary_dim - 1)
-    ramp = (torch.arange(len(plain), dtype=torch.float64) - low) / max(high - low, 0.001)
-    divide = ramp.clamp(0, 1)
+    low, high = channel(scaling.beta_fast), channel(scaling.beta_slow)
+    if scaling.truncate:
+        low, high = math.floor(low), math.ceil(high)
+    low, high = max(low, 0), min(high, config.rotary_dim - 1)
+    width = high - low or 0.001
+    divide = ((torch.arange(len(plain), dtype=torch.float64) - low) / width).clamp(0, 1)
     return (1 - divide) * plain + divide * plain / scaling.factor
+
+
+def _dynamic(plain: Tensor, scaling: RopeScaling, length: int) -> Tensor:
+    """The base times b^(R/(R-2)): ω_i times b^(-2i/(R-2)), so that the slowest pair slows by b."""
+    times = max(length / scaling.original_max_positions, 1.0)
+    b = scaling.factor * times - (scaling.factor - 1)
+    return plain * b ** -(torch.arange(len(plain), dtype=torch.float64) / (len(plain) - 1))
 
 
 class Rope:
@@ -71,6 +86,7 @@ class Rope:
     """
 
     def __init__(self, config: ModelConfig, device: torch.device | str = "cpu") -> None:
+        self.config = config
         self.omega = frequencies(config).to(device)
         self.scale = config.rope_scaling.attention_factor if config.rope_scaling else 1.0
 
@@ -78,16 +94,23 @@ class Rope:
         """cos and sin for integer `positions` (T,), each (T, 1, R/2) in `dtype`.
 
         Angles are taken in float64: in float32 position 100,000 would already be off by 0.004.
+        Frequencies that follow the length take it from the largest of the positions.
         """
-        angles = positions.to(torch.float64)[:, None, None] * self.omega
+        omega = self.omega
+        if self.config.follows_length:
+            omega = frequencies(self.config, int(positions.max()) + 1).to(omega.device)
+        angles = positions.to(torch.float64)[:, None, None] * omega
         return (angles.cos() * self.scale).to(dtype), (angles.sin() * self.scale).to(dtype)
 
     def turn(self, keys: Tensor, distance: int) -> Tensor:
         """`keys` (..., n, D), already turned for their positions, moved on by `distance`.
 
         The rotation is additive: turning by p and then by d is turning by p + d. The scale of
-        cos and sin is in the stored keys already and is not applied again.
+        cos and sin is in the stored keys already and is not applied again. Raises `ValueError`
+        where the frequencies follow the length, which the keys do not tell.
         """
+        if self.config.follows_length:
+            raise ValueError("keys cannot be moved: RoPE's frequencies follow the text's length")
         angles = distance * self.omega
         wide = torch.promote_types(keys.dtype, torch.float32)
         cos, sin = angles.cos().to(wide), angles.sin().to(wide)

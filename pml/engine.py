@@ -11,6 +11,7 @@ from pathlib import Path
 from torch import Tensor
 
 from minillm.checkpoint import LoadedModel
+from minillm.errors import LoadError
 from minillm.generate import Delta, FinishReason, check_max_tokens, decode, prefill, spell
 from minillm.kv import KVSegment
 from minillm.sampling import Sampling
@@ -83,7 +84,7 @@ class PromptCache:
 
     `attention` and `layout` override what a schema says; `fresh_anonymous` is the length up to
     which anonymous text behind an imported module is computed afresh. Not safe for use by several
-    threads at a time.
+    threads at a time. Raises `LoadError` for a model whose states are of no use in another prompt.
     """
 
     def __init__(
@@ -95,6 +96,13 @@ class PromptCache:
         fresh_anonymous: int = 16,
         store: MemoryStore | None = None,
     ) -> None:
+        scaling = model.config.rope_scaling
+        if scaling is not None and model.config.follows_length:
+            raise LoadError(
+                f"{model.name}: its RoPE frequencies ({scaling.kind}) change with the text's length, "
+                "so a key of one prompt is wrong in another and nothing can be reused; "
+                "`minillm generate` runs this model in full prefill"
+            )
         self.model = model
         self.store = MemoryStore() if store is None else store
         self.schemas: dict[str, Planner] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,11 +16,53 @@ from minillm.visibility import Visibility
 
 
 @dataclass(frozen=True)
+class Grouped:
+    """An order of rows: group by group, each of which holds `parts[i]` rows of every kind i.
+
+    >>> rows = torch.tensor([11, 12, 21, 31, 13, 14, 22, 32])  # q q k v, q q k v
+    >>> Grouped(groups=2, parts=(2, 1, 1)).by_kind(rows).tolist()
+    [11, 12, 13, 14, 21, 22, 31, 32]
+    """
+
+    groups: int
+    parts: tuple[int, ...]
+
+    def by_kind(self, rows: Tensor) -> Tensor:
+        """`rows` (groups·sum(parts), …) with all of the first kind first, as ours are."""
+        grouped = rows.view(self.groups, sum(self.parts), *rows.shape[1:])
+        kinds = torch.split(grouped, list(self.parts), dim=1)
+        return torch.cat([kind.flatten(0, 1) for kind in kinds])
+
+
+@dataclass(frozen=True)
 class Weight:
-    """One weight of ours: its shape, and the checkpoint tensors whose rows make it up."""
+    """One weight of ours: its shape, and the checkpoint tensors whose rows make it up.
+
+    `order` is that of the tensors' rows, where it is not ours.
+    """
 
     shape: tuple[int, ...]
     sources: tuple[str, ...]
+    order: Grouped | None = None
+
+    def assemble(self, tensors: Sequence[Tensor]) -> Tensor:
+        """This weight out of its sources' tensors, which have one dtype."""
+        rows = torch.cat(list(tensors)) if len(tensors) > 1 else tensors[0]
+        return rows if self.order is None else self.order.by_kind(rows)
+
+
+def layer_weights(
+    name: str,
+    shape: tuple[int, ...],
+    sources: Sequence[str],
+    bias: bool = False,
+    order: Grouped | None = None,
+) -> dict[str, Weight]:
+    """What a linear layer or a norm has: a weight of `shape`, and a bias for each row or none."""
+    table = {f"{name}.weight": Weight(shape, tuple(f"{s}.weight" for s in sources), order)}
+    if bias:
+        table[f"{name}.bias"] = Weight(shape[:1], tuple(f"{s}.bias" for s in sources), order)
+    return table
 
 
 @dataclass(frozen=True)
@@ -52,21 +95,30 @@ class SelfAttention(nn.Module):
     `qkv` is one matrix of ((H + 2K)·D, C): the rows of all queries, then keys, then values.
     """
 
-    def __init__(self, config: ModelConfig, bias: bool) -> None:
+    def __init__(self, config: ModelConfig, bias: bool, scale: float | None = None) -> None:
         super().__init__()
         self.heads, self.kv_heads, self.head_dim = (
             config.num_heads,
             config.num_kv_heads,
             config.head_dim,
         )
+        self.scale = scale
         width = (self.heads + 2 * self.kv_heads) * self.head_dim
         self.qkv = nn.Linear(config.hidden_size, width, bias=bias)
         self.output = nn.Linear(self.heads * self.head_dim, config.hidden_size, bias=bias)
 
+    def project(self, x: Tensor) -> Tensor:
+        """Queries, keys and values of `x` (T, C), side by side: (T, (H + 2K)·D).
+
+        A family that does more here (clips them, norms the queries) overrides this.
+        """
+        qkv: Tensor = self.qkv(x)
+        return qkv
+
     def forward(self, x: Tensor, layer: int, facts: Facts) -> Tensor:
         T = x.shape[0]
         H, K, D = self.heads, self.kv_heads, self.head_dim
-        qkv = self.qkv(x).view(T, H + 2 * K, D)
+        qkv = self.project(x).view(T, H + 2 * K, D)
         qk, v = qkv[:, : H + K], qkv[:, H + K :]
         if facts.rotation is not None:
             qk = apply_rope(qk, *facts.rotation)
@@ -76,9 +128,10 @@ class SelfAttention(nn.Module):
             tokens = slice(run.start, run.stop)
             run.cache.write(layer, run.slot, k[tokens].transpose(0, 1), v[tokens].transpose(0, 1))
             keys, values = run.cache.keys(layer), run.cache.values(layer)
+            given = (q[tokens], keys, values)
             if isinstance(run.sight, Sight):
-                out[tokens] = attend(q[tokens], keys, values, run.sight, run.bias)
+                out[tokens] = attend(*given, run.sight, run.bias, self.scale)
             else:
-                out[tokens] = attend_explicit(q[tokens], keys, values, run.sight, run.bias)[0]
+                out[tokens] = attend_explicit(*given, run.sight, run.bias, self.scale)[0]
         projected: Tensor = self.output(out.view(T, H * D))
         return projected

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
@@ -36,7 +36,10 @@ def open_gguf(path: Path) -> Iterator[Source]:
         skipped = tuple(name for name in file.tensors if name in family.GGUF_SKIPPED)
         for name in skipped:
             _refuse_other_frequencies(file, name)
-        theirs = {_hugging_face_name(family, n): n for n in file.tensors if n not in skipped}
+        stems = family.gguf_names(config)
+        theirs = {
+            _hugging_face_name(n, stems, family.LAYERS): n for n in file.tensors if n not in skipped
+        }
 
         def tensor(name: str) -> Tensor:
             weights = file.load(theirs[name])
@@ -47,8 +50,11 @@ def open_gguf(path: Path) -> Iterator[Source]:
         specs = {name: _spec(file, original) for name, original in theirs.items()}
         provenance = {key: str(file.metadata[key]) for key in PROVENANCE if key in file.metadata}
         types = Counter(info.type.name for info in file.tensors.values())
+        # Fused queries, keys and values were put in our order when the file was made.
+        weights = {n: replace(w, order=None) for n, w in family.weights(config).items()}
         yield Source(
             config=config,
+            weights=weights,
             specs=specs,
             tensor=tensor,
             tokenizer=tokenizer_of_gguf(file.metadata),
@@ -79,11 +85,10 @@ def half_split(weights: NDArray[Number], head_dim: int) -> NDArray[Number]:
 def _config(family: ModuleType, file: GGUFFile) -> ModelConfig:
     if file.metadata.get("split.count", 1) not in (0, 1):
         raise LoadError("the file is one part of several: merge them with llama.cpp's gguf-split")
-    fields = dict(file.metadata)
-    if "token_embd.weight" in file.tensors:  # files before 2024 do not say it in their metadata
-        fields.setdefault("llama.vocab_size", file.tensors["token_embd.weight"].shape[0])
-    config = read_config(family.read_gguf_config, fields)
-    return dataclasses.replace(config, tie_embeddings="output.weight" not in file.tensors)
+    if not hasattr(family, "read_gguf_config"):
+        raise LoadError("this architecture is supported in a Hugging Face folder, not in GGUF")
+    shapes = {name: info.shape for name, info in file.tensors.items()}
+    return read_config(lambda fields: family.read_gguf_config(fields, shapes), file.metadata)
 
 
 def _stem(name: str) -> tuple[str, str, str]:
@@ -93,12 +98,12 @@ def _stem(name: str) -> tuple[str, str, str]:
     return stem, before, ending
 
 
-def _hugging_face_name(family: ModuleType, name: str) -> str:
+def _hugging_face_name(name: str, stems: Mapping[str, str], layers: str) -> str:
     stem, before, ending = _stem(name)
-    if stem not in family.GGUF_NAMES:
+    if stem not in stems:
         raise LoadError(f"tensor {shown(name)} has no place in the model")
-    theirs = f"{family.GGUF_NAMES[stem]}.{ending}"
-    return f"model.layers.{before.removeprefix('blk.')}.{theirs}" if before else theirs
+    theirs = f"{stems[stem]}.{ending}"
+    return f"{layers}{before.removeprefix('blk.')}.{theirs}" if before else theirs
 
 
 def _spec(file: GGUFFile, name: str) -> TensorSpec:

@@ -33,6 +33,7 @@ def open_folder(folder: Path) -> Iterator[Source]:
         homes = {name: file for name, file in homes.items() if name not in skipped}
         yield Source(
             config=config,
+            weights=family.weights(config),
             specs={name: file.spec(name) for name, file in homes.items()},
             tensor=lambda name: homes[name].tensor(name),
             tokenizer=tokenizer_of_folder(folder),

@@ -11,7 +11,8 @@ from torch import Tensor
 from minillm.config import ModelConfig
 from minillm.config_file import checked
 from minillm.errors import LoadError, shown
-from minillm.families import FAMILIES
+from minillm.families import ALIASES, FAMILIES
+from minillm.families.base import Weight
 from minillm.foreign.tokenizer import ForeignTokenizer
 from minillm.weights_file import TensorSpec
 
@@ -20,11 +21,12 @@ from minillm.weights_file import TensorSpec
 class Source:
     """An open checkpoint: its tensors are named as Hugging Face names them.
 
-    `tensor` reads one of `specs`; `skipped` are the names, as the file spells them, of tensors
-    that hold no weight; `provenance` is kept in `config.json`.
+    `weights` says what ours are made of; `tensor` reads one of `specs`; `skipped` are the names,
+    as the file spells them, of tensors that hold no weight; `provenance` is kept in `config.json`.
     """
 
     config: ModelConfig
+    weights: Mapping[str, Weight]
     specs: Mapping[str, TensorSpec]
     tensor: Callable[[str], Tensor]
     tokenizer: ForeignTokenizer
@@ -34,9 +36,11 @@ class Source:
 
 def family_named(name: object) -> ModuleType:
     """The family file for an architecture's name; raises `LoadError`."""
-    if not isinstance(name, str) or name not in FAMILIES:
-        raise LoadError(f"architecture {shown(name)} is not supported: {', '.join(FAMILIES)} is")
-    return FAMILIES[name]
+    family = ALIASES.get(name, name) if isinstance(name, str) else None
+    if family not in FAMILIES:
+        known = ", ".join((*FAMILIES, *ALIASES))
+        raise LoadError(f"architecture {shown(name)} is not supported, known are {known}")
+    return FAMILIES[family]
 
 
 def read_config(

@@ -248,7 +248,7 @@ REFUSED: dict[str, tuple[Make, str]] = {
     ),
     "another family": (
         folder(config=tiny.HF_CONFIG | RENAMED),
-        "architecture 'gpt2' is not supported: llama is",
+        "architecture 'gpt2' is not supported, known are llama, falcon, mpt",
     ),
     "a configuration with a hole": (
         folder(config={k: v for k, v in tiny.HF_CONFIG.items() if k != "hidden_size"}),
