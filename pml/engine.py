@@ -99,8 +99,8 @@ class PromptCache:
         scaling = model.config.rope_scaling
         if scaling is not None and model.config.follows_length:
             raise LoadError(
-                f"{model.name}: its RoPE frequencies ({scaling.kind}) change with the text's length, "
-                "so a key of one prompt is wrong in another and nothing can be reused; "
+                f"{model.name}: its RoPE frequencies ({scaling.kind}) follow the text's length, so "
+                "a key of one prompt is wrong in another and nothing can be reused; "
                 "`minillm generate` runs this model in full prefill"
             )
         self.model = model
