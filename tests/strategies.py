@@ -1,6 +1,6 @@
 """Random small models, schemas and the prompts that fit them, for the laws and other tests.
 
-models()              a Llama of 2-3 layers in float64, hot enough that a wrong mask shows
+models()              2-3 layers of any family in float64, hot enough that a wrong mask shows
 tokenizers()          bytes, with and without BOS
 schemas()             a tree of everything that the language has
 prompts(schema)       a prompt that `check_prompt` accepts for it
@@ -22,8 +22,10 @@ import torch
 from hypothesis import strategies as st
 
 from minillm.checkpoint import LoadedModel
-from minillm.config import ModelConfig, PositionScheme
+from minillm.config import FamilyConfig, ModelConfig, PositionScheme
+from minillm.families.falcon import FalconConfig
 from minillm.families.llama import LlamaConfig
+from minillm.families.mpt import MPTConfig
 from minillm.model import Transformer
 from minillm.tokenizer import ByteTokenizer, Tokenizer
 from pml.context import ATTENTIONS
@@ -53,6 +55,19 @@ from pml.writer import write_schema
 # Models
 
 
+Kind = tuple[str, PositionScheme, Callable[[bool], FamilyConfig]]
+
+KINDS: dict[str, Kind] = {
+    "llama": ("llama", "rope", lambda biased: LlamaConfig(biased, biased)),
+    "falcon": ("falcon", "rope", lambda biased: FalconConfig("one norm", biased)),
+    "falcon, two norms": ("falcon", "rope", lambda biased: FalconConfig("two norms", biased)),
+    "falcon, ALiBi": ("falcon", "alibi", lambda biased: FalconConfig("sequential", biased)),
+    "mpt": ("mpt", "alibi", lambda biased: MPTConfig(biased)),
+    "mpt, all options": ("mpt", "alibi", lambda biased: MPTConfig(biased, 2.0, "head", 0.5, 0.8)),
+}
+"""Families, how they know of positions, and their options for linear layers with a bias or not."""
+
+
 @dataclass(frozen=True)
 class ModelShape:
     """What is drawn of a model; equal shapes are the same model, made once."""
@@ -63,24 +78,27 @@ class ModelShape:
     head_dim: int
     tied: bool
     biased: bool
-    scheme: PositionScheme
+    kind: str
     seed: int
 
     def config(self, max_positions: int = 4096) -> ModelConfig:
+        family, scheme, options = KINDS[self.kind]
+        # Of a single head the slope is 1/256: a position more or less would hardly show.
+        group = 2 if scheme == "alibi" and self.kv_heads == self.group == 1 else self.group
         return ModelConfig(
-            family="llama",
+            family=family,
             vocab_size=261,
             hidden_size=16,
             intermediate_size=24,
             num_layers=self.layers,
-            num_heads=self.kv_heads * self.group,
+            num_heads=self.kv_heads * group,
             num_kv_heads=self.kv_heads,
             head_dim=self.head_dim,
             max_positions=max_positions,
             norm_eps=1e-5,
-            position_scheme=self.scheme,
+            position_scheme=scheme,
             tie_embeddings=self.tied,
-            family_config=LlamaConfig(attention_bias=self.biased, mlp_bias=self.biased),
+            family_config=options(self.biased),
             rope_theta=100.0,
             rotary_dim=self.head_dim,
         )
@@ -95,7 +113,7 @@ def model_shapes() -> st.SearchStrategy[ModelShape]:
         head_dim=st.sampled_from((4, 6, 8)),
         tied=st.booleans(),
         biased=st.booleans(),
-        scheme=st.sampled_from(("rope", "rope", "rope", "alibi")),
+        kind=st.sampled_from(("llama", *KINDS)),
         seed=st.integers(0, 9),
     )
 
@@ -121,10 +139,10 @@ def hot(model: Transformer, seed: int) -> Transformer:
     config = model.config
     for name, weight in model.named_parameters():
         drawn = torch.randn(weight.shape, generator=random, dtype=torch.float64)
-        if "norm" in name:
-            drawn = 1 + 0.1 * drawn
-        elif name.endswith("bias"):
+        if name.endswith("bias"):
             drawn = 0.3 * drawn
+        elif "norm" in name:
+            drawn = 1 + 0.1 * drawn
         elif name == "embedding.weight":
             pass  # Tied, it is the output layer too, and gives logits of the right size.
         elif name == "output.weight":

@@ -102,7 +102,7 @@ def test_law_05_prefill_then_decode_is_one_pass(data: st.DataObject, shape: Mode
     that loses tokens when it grows.
     """
     model = hot_model(shape)
-    steps = data.draw(st.lists(st.integers(1, 3), min_size=2, max_size=14))
+    steps = data.draw(st.lists(st.sampled_from((1, 1, 2, 3, 50)), min_size=2, max_size=14))
     positions = torch.tensor(steps).cumsum(0)
     tokens = torch.tensor(data.draw(st.lists(st.integers(0, 260), min_size=len(steps))))
     tokens = tokens[: len(steps)]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
-from strategies import ModelShape, hot, loaded
+from strategies import KINDS, ModelShape, hot, loaded
 
 import minillm.generate
 from minillm.checkpoint import LoadedModel
@@ -19,9 +17,8 @@ TOKENS = list(b"Where does the night train go?")
 NOTHING: frozenset[int] = frozenset()
 
 
-def model(max_positions: int = 256, scheme: str = "rope") -> Transformer:
-    config = ModelShape(2, 2, 2, 4, True, False, "rope", 0).config(max_positions)
-    config = replace(config, position_scheme=scheme)  # type: ignore[arg-type]
+def model(max_positions: int = 256, kind: str = "llama") -> Transformer:
+    config = ModelShape(2, 2, 2, 4, True, False, kind, 0).config(max_positions)
     return hot(Transformer(config).double(), 0)
 
 
@@ -70,9 +67,9 @@ def test_prefill_of_nothing_is_refused() -> None:
         prefill(transformer, transformer.new_cache(), [], [])
 
 
-@pytest.mark.parametrize("scheme", ["rope", "alibi"])
-def test_decoding_is_computing_everything_again_for_each_token(scheme: str) -> None:
-    transformer, known = model(scheme=scheme), list(TOKENS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_decoding_is_computing_everything_again_for_each_token(kind: str) -> None:
+    transformer, known = model(kind=kind), list(TOKENS)
     for step in steps(transformer, 8)[:-1]:
         again = prefill(transformer, transformer.new_cache(), known, range(len(known)))
         assert step.token == int(again.argmax())

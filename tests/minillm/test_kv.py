@@ -13,7 +13,7 @@ from minillm.config import ModelConfig
 from minillm.kv import HEADROOM, KVCache, KVSegment, Placed
 from minillm.rope import rope_for
 
-CONFIG = ModelShape(2, 2, 1, 4, True, False, "rope", 0).config()
+CONFIG = ModelShape(2, 2, 1, 4, True, False, "llama", 0).config()
 ALIBI = replace(CONFIG, position_scheme="alibi")
 
 

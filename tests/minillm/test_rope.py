@@ -12,7 +12,7 @@ from strategies import ModelShape
 from minillm.config import ModelConfig, RopeScaling
 from minillm.rope import Rope, apply_rope, frequencies, rope_for
 
-SHAPE = ModelShape(2, 1, 1, 8, True, False, "rope", 0)
+SHAPE = ModelShape(2, 1, 1, 8, True, False, "llama", 0)
 CONFIG = replace(SHAPE.config(), rope_theta=10000.0)
 CPU = torch.device("cpu")
 
