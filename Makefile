@@ -53,4 +53,6 @@ $(VENV)/.dev: $(VENV)/.base
 
 $(VENV)/.parity: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,parity]"
+	# MPT's own code, without the training software that it would bring.
+	$(BIN)/python -m pip install --quiet --no-deps llm-foundry==0.22.0
 	touch $@

@@ -333,9 +333,11 @@ GOLDEN = {
         "linear, old spelling",
         "llama3",
         "yarn, mscale",
+        "yarn, not truncated",
         "partial, grouped",
         "dynamic, beyond",
         "longrope, long",
+        "longrope, short",
         "Mistral without windows",
     ),
     "falcon": (
