@@ -31,7 +31,7 @@ def attend_explicit(
     """softmax(scale·q·kᵀ + bias, over the visible keys)·v, and the softmax's weights.
 
     q (n, H, D), k and v (K, S, D), `bias` (H, S) or None, `scale` 1/√D where it is None; returns
-    (n, H, D) and (H, n, S).
+    (n, H, D) and (H, n, S). The softmax is taken in the wider dtype of q and `bias`.
     """
     _, H, D = q.shape
     scale = D**-0.5 if scale is None else scale
@@ -41,7 +41,7 @@ def attend_explicit(
     if bias is not None:
         scores = scores + bias[:, None, :]
     scores = scores.masked_fill(~visibility.full(), -math.inf)
-    weights = scores.softmax(dim=-1)
+    weights = scores.softmax(dim=-1).to(v.dtype)
     return (weights @ v).transpose(0, 1), weights
 
 
@@ -50,7 +50,8 @@ class Sight:
 
     The queries are cut into blocks of about `ROWS` score rows. A block looks at the keys up to
     the last one that any of its queries sees, and masks only the columns that some of them do
-    not see: for ordinary text after a cached prefix that is a small triangle.
+    not see: for ordinary text after a cached prefix that is a small triangle. `dtype` is that of
+    the scores: a bias over many positions needs a wider one than bfloat16.
     """
 
     def __init__(self, visibility: Visibility, group: int, dtype: torch.dtype) -> None:
@@ -96,10 +97,13 @@ def attend(
         by_head = scores.view(stop - start, group, keys)
         for head in range(K):
             block = slice(start * group, stop * group)
-            torch.mm(q[head, block], k[head, :keys].T, out=scores)
+            if scores.dtype == q.dtype:
+                torch.mm(q[head, block], k[head, :keys].T, out=scores)
+            else:
+                scores.copy_(torch.mm(q[head, block], k[head, :keys].T))
             if bias is not None:
                 by_head += bias.view(K, group, -1)[head, :, :keys]
             by_head[:, :, free:] += hidden[:, None, :]
             torch.softmax(scores, dim=-1, out=scores)
-            torch.mm(scores, v[head, :keys], out=out[head, block])
+            torch.mm(scores.to(v.dtype), v[head, :keys], out=out[head, block])
     return out.view(K, n, group, D).transpose(0, 1).reshape(n, H, D)

@@ -107,8 +107,10 @@ class Transformer(nn.Module):
                 if run.mask is None
                 else by_matrix(run.mask)
             )
-            sight = seen if plan.explicit else Sight(seen, group, self.dtype)
-            runs.append(RunFacts(start, stop, run.cache, slot, sight, self._bias(run.cache)))
+            bias = self._bias(run.cache)
+            scores = self.dtype if bias is None else bias.dtype
+            sight = seen if plan.explicit else Sight(seen, group, scores)
+            runs.append(RunFacts(start, stop, run.cache, slot, sight, bias))
             start = stop
         if start != len(positions):
             raise ValueError(f"the runs hold {start} tokens, the forward {len(positions)}")
@@ -117,8 +119,7 @@ class Transformer(nn.Module):
     def _rotation(self, positions: Tensor, plan: ForwardPlan) -> tuple[Tensor, Tensor] | None:
         if self.config.position_scheme != "rope":
             return None
-        rope = rope_for(self.config, self.device)
-        wide = torch.promote_types(self.dtype, torch.float32)
+        rope, wide = rope_for(self.config, self.device), self._wide
         if not self.config.follows_length:
             return rope.tables(positions, wide)
         texts = torch.split(positions, [run.num_tokens for run in plan.runs])
@@ -128,7 +129,11 @@ class Transformer(nn.Module):
     def _bias(self, cache: KVCache) -> Tensor | None:
         if self.config.position_scheme != "alibi":
             return None
-        bias: Tensor = FAMILIES[self.config.family].key_bias(
-            self.config, cache.positions, self.dtype
-        )
+        family = FAMILIES[self.config.family]
+        bias: Tensor = family.key_bias(self.config, cache.positions, self._wide)
         return bias
+
+    @property
+    def _wide(self) -> torch.dtype:
+        """The dtype of numbers that depend on positions: bfloat16 would round 1002 to 1000."""
+        return torch.promote_types(self.dtype, torch.float32)

@@ -127,7 +127,7 @@ def read_config(hf: Fields) -> ModelConfig:
     attention, mlp = section(hf, "attn_config"), section(hf, "ffn_config")
     hidden_size, num_heads = integer(hf, "d_model"), integer(hf, "n_heads")
     head_dim, bias = hidden_size // num_heads, not flag(hf, "no_bias", default=True)
-    _refuse_what_is_not_here(hf, attention, mlp)
+    _refuse_other_models(hf, attention, mlp)
     expect(hf, head_dim=head_dim, attention_bias=bias)
     has_alibi = flag(attention, "alibi", default=True)
     if not has_alibi and not flag(hf, "learned_pos_emb", default=True):
@@ -159,7 +159,7 @@ def read_config(hf: Fields) -> ModelConfig:
     )
 
 
-def _refuse_what_is_not_here(hf: Fields, attention: Fields, mlp: Fields) -> None:
+def _refuse_other_models(hf: Fields, attention: Fields, mlp: Fields) -> None:
     expect(hf, final_logit_softcapping=None, block_overrides=None)
     expect(attention, rope=False, prefix_lm=False, fused_qkv=True, kv_dim=None)
     expect(attention, sliding_window_size=-1, attn_logit_softcapping=None)

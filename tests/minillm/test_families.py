@@ -14,6 +14,7 @@ import tiny_checkpoints as tiny
 import torch
 from families_golden import GOLDEN_FOLDER, SHOWN, drawn, our_logits, write_tokenizer
 from safetensors.torch import save_file
+from strategies import KINDS, ModelShape, hot
 from torch import Tensor
 
 from minillm import alibi
@@ -27,6 +28,7 @@ from minillm.kv import Placed
 from minillm.model import ForwardPlan, Run, Transformer
 from minillm.rope import frequencies
 from pml.engine import PromptCache
+from pml.reference import oracle
 
 Golden = dict[str, Any]
 
@@ -321,6 +323,19 @@ def test_a_model_with_learned_positions_is_not_moved(tmp_path: Path) -> None:
         model.new_cache().bring([Placed(segment, 4)])
 
 
+def test_a_model_with_learned_positions_is_reused_where_it_stands(tmp_path: Path) -> None:
+    cache = PromptCache(loaded("mpt", "learned positions, biases", tmp_path))
+    cache.add_schema(
+        '<schema name="s">Once<module name="a">upon <param name="p" len="4"/></module>'
+        '<union><module name="b">a time</module><module name="c">some day</module></union></schema>'
+    )
+    for modules in ('<a p="it"/><b/>', "<c/>", '<a p="us"/><c/>'):
+        plan = cache.plan(f'<prompt schema="s">{modules} there was</prompt>')
+        expected = oracle(cache.model.transformer, plan)
+        torch.testing.assert_close(cache.prefill(plan).logits, expected, rtol=0, atol=1e-10)
+    assert cache.store.hits > 0
+
+
 FOLLOWING = ["dynamic, beyond", "longrope, long"]
 
 
@@ -373,6 +388,22 @@ def test_the_readable_attention_is_the_fast_one_for_every_family(tmp_path: Path)
             for explicit in (False, True)
         )
         torch.testing.assert_close(fast, readable, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.bfloat16, 2e-2), (torch.float16, 2e-3)])
+def test_reduced_precision_is_as_good_far_from_the_last_key(
+    kind: str, dtype: torch.dtype, tolerance: float
+) -> None:
+    # ALiBi's bias, taken from the last key and rounded to bfloat16, would be off by 1 at 500.
+    config = ModelShape(2, 2, 2, 8, True, False, kind, 0).config()
+    reduced = hot(Transformer(config).to(dtype), 0)
+    exact = hot(Transformer(config).double(), 0)
+    exact.load_state_dict({name: w.double() for name, w in reduced.state_dict().items()})
+    tokens, steps = [7 * n % 250 for n in range(600)], [(0, 600)]
+    expected = our_logits(exact, tokens, range(600), steps)
+    error = our_logits(reduced, tokens, range(600), steps).double() - expected
+    assert error[:100].square().mean().sqrt() <= tolerance * expected.square().mean().sqrt()
 
 
 def test_a_family_takes_its_own_kinds_of_positions_only(tmp_path: Path) -> None:

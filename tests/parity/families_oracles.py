@@ -1,6 +1,6 @@
 """The published models behind `families_cases.py`: made, saved, and run on tokens at positions.
 
-Nothing here imports `minillm`. Two things in the published code stand between it and a comparison
+Nothing here runs `minillm`. Two things in the published code stand between it and a comparison
 in float64 at any positions, and are replaced, each in one place:
 
 - islands of float32 (`in_float64`): the same code runs with float64 wherever it says float32;
