@@ -43,6 +43,27 @@ class RopeScaling:
     short_factors: tuple[float, ...] = ()
     long_factors: tuple[float, ...] = ()
 
+    def check(self, rotary_dim: int) -> None:
+        """Raises `ValueError` for numbers that give no frequencies for `rotary_dim` channels."""
+        pairs, factors = rotary_dim // 2, (self.short_factors, self.long_factors)
+        holds = {
+            "factor": self.factor > 0,
+            "original_max_positions": self.kind == "linear" or self.original_max_positions > 0,
+            "high_freq_factor": self.high_freq_factor > self.low_freq_factor,
+            "beta_fast": self.beta_fast > 0,
+            "beta_slow": self.beta_slow > 0,
+            "short_factors": all(factor > 0 for factor in self.short_factors),
+            "long_factors": all(factor > 0 for factor in self.long_factors),
+        }
+        for name, does in holds.items():
+            if not does:
+                raise ValueError(f"{name} of {self.kind} RoPE is {getattr(self, name)}")
+        if self.kind == "longrope" and any(len(given) != pairs for given in factors):
+            counts = " and ".join(str(len(given)) for given in factors)
+            raise ValueError(f"longrope has {counts} factors, expected {pairs} of each")
+        if self.kind == "dynamic" and pairs < 2:
+            raise ValueError(f"dynamic RoPE turns {rotary_dim} channels, expected 4 or more")
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -86,24 +107,10 @@ class ModelConfig:
             raise ValueError(
                 f"rotary_dim is {self.rotary_dim}, expected an even number up to {self.head_dim}"
             )
+        if self.position_scheme == "rope" and self.rope_theta <= 1:
+            raise ValueError(f"rope_theta is {self.rope_theta}, expected more than 1")
         if self.rope_scaling is not None:
-            self._check(self.rope_scaling)
-
-    def _check(self, scaling: RopeScaling) -> None:
-        if scaling.factor <= 0:
-            raise ValueError(f"a RoPE factor is {scaling.factor}, expected more than 0")
-        if scaling.kind != "linear" and scaling.original_max_positions < 1:
-            raise ValueError(f"{scaling.kind} RoPE lacks the number of positions before scaling")
-        if scaling.kind == "dynamic" and self.rotary_dim < 4:
-            raise ValueError(f"dynamic RoPE turns {self.rotary_dim} channels, expected 4 or more")
-        for factors in (scaling.short_factors, scaling.long_factors):
-            if scaling.kind == "longrope" and not (
-                len(factors) == self.rotary_dim // 2 and min(factors) > 0
-            ):
-                raise ValueError(
-                    f"longrope has {len(factors)} factors, expected {self.rotary_dim // 2}, "
-                    "each above 0"
-                )
+            self.rope_scaling.check(self.rotary_dim)
 
     @property
     def follows_length(self) -> bool:

@@ -49,6 +49,13 @@ def flag(fields: Fields, name: str, default: bool) -> bool:
     return found
 
 
+def text(fields: Fields, *names: str, default: str) -> str:
+    found = value(fields, *names, default=default)
+    if not isinstance(found, str):
+        raise ValueError(f"{names[0]} is {found!r}, expected a text")
+    return found
+
+
 def section(fields: Fields, *names: str) -> Fields:
     """An object inside the configuration, empty where it is missing."""
     found = value(fields, *names, default={})

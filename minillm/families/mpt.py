@@ -19,7 +19,16 @@ from torch import Tensor, nn
 from minillm import alibi
 from minillm.config import FamilyConfig, ModelConfig
 from minillm.families.base import Facts, SelfAttention, Weight, layer_weights
-from minillm.families.fields import Fields, expect, flag, integer, optional_real, real, section
+from minillm.families.fields import (
+    Fields,
+    expect,
+    flag,
+    integer,
+    optional_real,
+    real,
+    section,
+    text,
+)
 from minillm.layers import LayerNorm, PlainMLP
 
 
@@ -165,20 +174,20 @@ def _refuse_other_models(hf: Fields, attention: Fields, mlp: Fields) -> None:
     expect(attention, sliding_window_size=-1, attn_logit_softcapping=None)
     expect(section(attention, "attn_temperature_tuning"), attn_scale=0.0)
     expect(mlp, ffn_type="mptmlp", ffn_act_fn={"name": "gelu", "approximate": "none"})
-    norm = hf.get("norm_type") or "layernorm"
-    if str(norm).lower() not in ("layernorm", "low_precision_layernorm"):
+    norm = text(hf, "norm_type", default="layernorm")
+    if norm.lower() not in ("layernorm", "low_precision_layernorm"):
         raise ValueError(f"norm_type is {norm!r}, expected a layernorm")
 
 
 def _num_kv_heads(attention: Fields, num_heads: int) -> int:
-    kind = attention.get("attn_type") or "multihead_attention"
+    kind = text(attention, "attn_type", default="multihead_attention")
     if kind == "grouped_query_attention":
         return integer(attention, "kv_n_heads")
     known = {"multihead_attention": num_heads, "multiquery_attention": 1}
     if kind not in known:
         raise ValueError(f"attn_type is {kind!r}, which is not supported")
-    expect(attention, kv_n_heads=known[str(kind)])
-    return known[str(kind)]
+    expect(attention, kv_n_heads=known[kind])
+    return known[kind]
 
 
 def _qk_norm(attention: Fields) -> Literal["none", "width", "head"]:

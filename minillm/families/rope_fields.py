@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from minillm.config import RopeScaling
-from minillm.families.fields import Fields, flag, integer, real, section, value
+from minillm.families.fields import Fields, flag, integer, real, section, text, value
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def read_rope(fields: Fields, head_dim: int, trained: int) -> RopeFields:
     shared = {name: fields.get(name) for name in ("rope_theta", "partial_rotary_factor")}
     rope = shared | {name: part for name, part in rope.items() if part is not None}
     rotary_dim = int(head_dim * real(rope, "partial_rotary_factor", default=1.0))
-    kind = str(value(rope, "rope_type", "type", default="default"))
+    kind = text(rope, "rope_type", "type", default="default")
     # Where the length before scaling is given twice, the one outside is what counts.
     name = "original_max_position_embeddings"
     original = integer(fields, name, default=integer(rope, name, default=trained))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import gguf
@@ -23,6 +26,7 @@ from minillm.config import ModelConfig
 from minillm.convert import convert
 from minillm.errors import LoadError
 from minillm.families import FAMILIES, falcon
+from minillm.foreign.source import read_config
 from minillm.generate import CHUNK, prefill
 from minillm.kv import Placed
 from minillm.model import ForwardPlan, Run, Transformer
@@ -153,14 +157,16 @@ REFUSED: list[tuple[str, dict[str, object], str]] = [
     ("llama", {"rope_parameters": 3}, "expected an object"),
     ("llama", with_rope(rope_type="axial"), "rope_type is 'axial', supported are default, linear"),
     ("llama", with_rope(rope_type="linear"), "lacks 'factor'"),
-    ("llama", with_rope(rope_type="linear", factor=0), "a RoPE factor is 0.0, expected more"),
+    ("llama", with_rope(rope_type="linear", factor=0), "factor of linear RoPE is 0.0"),
+    ("llama", with_rope(rope_type="yarn", beta_fast=-1), "beta_fast of yarn RoPE is -1.0"),
+    ("llama", with_rope(rope_theta=0.5), "rope_theta is 0.5, expected more than 1"),
     ("llama", with_rope(full_attention={"rope_type": "default"}), "differ from layer to layer"),
     ("llama", with_rope(partial_rotary_factor=0.4), "rotary_dim is"),
     ("llama", with_rope(rope_type="longrope", short_factor=2), "short_factor is 2, expected a l"),
     (
         "llama",
         with_rope(rope_type="longrope", short_factor=[1], long_factor=[1]),
-        "longrope has 1 factors",
+        "longrope has 1 and 1 factors, expected",
     ),
     (
         "llama",
@@ -204,6 +210,33 @@ def test_configurations_that_are_not_supported_are_refused_in_one_line(
         convert(source, tmp_path / "ours")
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+ODD = (None, 0, -1, 1, 2.5, 1e308, math.inf, math.nan, "x", True, [], [None], {}, {"a": 1}, 10**30)
+ROPES = ("default", "linear", "llama3", "yarn", "dynamic", "longrope")
+
+
+@pytest.mark.fuzz
+@pytest.mark.parametrize("seed", range(20))
+def test_any_configuration_gives_a_model_or_one_line(seed: int) -> None:
+    rng, name = Random(seed), ("llama", "falcon", "mpt")[seed % 3]
+    family, goldens = FAMILIES[name], list(GOLDEN[name].values())
+    for _ in range(200):
+        config = copy.deepcopy(rng.choice(goldens)["config"])
+        for part in (config, config.get("attn_config"), config.setdefault("rope_scaling", {})):
+            if isinstance(part, dict):
+                names = rng.choices([*part, "rope_theta", "factor", "sliding_window"], k=2)
+                part.update({name: rng.choice(ODD) for name in names})
+        if isinstance(config["rope_scaling"], dict):
+            config["rope_scaling"] |= {"rope_type": rng.choice(ROPES), "factor": rng.choice(ODD)}
+        try:
+            read = read_config(family.read_config, config)
+        except LoadError as error:
+            assert "\n" not in str(error)
+            continue
+        if read.position_scheme == "rope":
+            assert len(frequencies(read, 10**6)) == read.rotary_dim // 2
+        assert len(family.weights(read)) > 0
 
 
 def test_numbers_may_be_written_as_whole_or_not() -> None:
