@@ -411,17 +411,16 @@ def test_nobody_reads_on() -> None:
 
 
 def test_ctrl_c() -> None:
-    done = start("check", "trip.pml", "-", setup=SLOW_STDIN, **PIPES)
-    assert done.stderr and done.stdin and done.stdout
-    assert done.stderr.readline() == b"reading\n"
-    done.send_signal(signal.SIGINT)
-    assert (done.wait(timeout=30), done.stderr.read()) == (130, b"")
-    for stream in (done.stdin, done.stdout, done.stderr):
-        stream.close()
+    with start("check", "trip.pml", "-", setup=SLOW_STDIN, **PIPES) as done:
+        assert done.stderr
+        assert done.stderr.readline() == b"reading\n"
+        done.send_signal(signal.SIGINT)
+        assert (done.wait(timeout=30), done.stderr.read()) == (130, b"")
 
 
 SLOW_STDIN = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job starts without it
 class Slow:
     def read(self, size):
         print("reading", file=sys.stderr, flush=True)
