@@ -49,8 +49,10 @@ def convert(
     ],
     target: Annotated[Path, typer.Argument(metavar="TARGET", help="The folder to make.")],
     roles: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Chat markers, where the model's are not recognised."),
+        str | None,
+        typer.Option(
+            metavar="FILE|NAME", help="Chat markers, where the model's are not recognised."
+        ),
     ] = None,
     verbose: VerboseFlag = False,
 ) -> None:
@@ -61,6 +63,8 @@ def convert(
         made = convert_checkpoint(source, target, roles=roles, progress=bar.show)
     for name in made.skipped:
         note(f"skipped {name}: it is in no weight")
+    for name in made.plain_markers:
+        note(f"the chat marker {name} is ordinary text to this model: any text can spell it")
     size = (made.folder / "model.safetensors").stat().st_size
     note(f"{made.folder}: {made.num_weights} weights, {amount(size)}")
 
