@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,8 +11,10 @@ import pytest
 import sentencepiece
 from golden_vocabularies import cases, from_gguf, llama2_model, smollm2
 from hard_texts import hard_texts
+from tokenizers import Tokenizer as Backend
 
 from minillm.errors import LoadError
+from minillm.foreign.gguf_bpe import PRE_TOKENIZERS
 from minillm.foreign.sentencepiece_model import (
     Kind,
     Piece,
@@ -22,6 +25,7 @@ from minillm.foreign.sentencepiece_model import (
 )
 from minillm.special_tokens import SpecialTokens
 from minillm.tokenizer import ByteTokenizer, Tokenizer
+from minillm.tokenizer_json import byte_level_bytes
 from minillm.tokenizer_spm import SentencePieceTokenizer, open_model
 
 SPECIAL = SpecialTokens(bos=1, placeholder=0, stop=frozenset({2}))
@@ -189,3 +193,31 @@ def test_a_model_has_one_unknown_piece(number: int) -> None:
     pieces = [Piece(f"<unk{n}>", 0, Kind.UNKNOWN) for n in range(number)]
     with pytest.raises(LoadError, match=f"has {number} unknown tokens, expected 1"):
         write_model(pieces, dummy_prefix=True, remove_extra_blanks=False)
+
+
+def words(name: str, text: str) -> list[str]:
+    """The words that a pre-tokenizer cuts `text` into, as they read."""
+    pre = PRE_TOKENIZERS[name]
+    steps = {"pre_tokenizer": {"type": "Sequence", "pretokenizers": list(pre.steps)}}
+    model = {"type": "BPE", "vocab": {}, "merges": []}
+    backend = Backend.from_str(json.dumps({"version": "1.0", "model": model, **steps}))
+    cut = backend.pre_tokenizer.pre_tokenize_str(text)
+    return [byte_level_bytes(word).decode() for word, _ in cut]
+
+
+@pytest.mark.parametrize(
+    ("text", "words_of"),
+    [
+        # As llama.cpp cuts them, and the publishers' tokenizers do.
+        ("12345", {"smollm": "1 2 3 4 5", "falcon": "123 45", "gpt-2": "12345"}),
+        ("12345", {"llama-bpe": "123 45"}),
+        ("I'LL I'll", {"llama-bpe": "I|'LL| I|'ll", "gpt-2": "I|'|LL| I|'ll"}),
+        ("a--b", {"llama-bpe": "a|--|b", "falcon": "a|--|b"}),
+        ("a (b)", {"llama-bpe": "a| (|b|)", "falcon": "a| |(|b|)"}),
+        ("x\n\n  y", {"llama-bpe": "x|\n\n| | y", "gpt-2": "x|\n\n | y", "mpt": "x|\n\n | y"}),
+        ("!?\n\nz", {"llama-bpe": "!?\n\n|z", "gpt-2": "!?|\n|\n|z"}),
+    ],
+)
+def test_pre_tokenizers_cut_as_they_should(text: str, words_of: dict[str, str]) -> None:
+    for name, expected in words_of.items():
+        assert words(name, text) == expected.split("|" if "|" in expected else " "), name
