@@ -51,23 +51,30 @@ def convert(
     *,
     dtype: torch.dtype | None = None,
     roles: Path | str | None = None,
+    allow_pickle: bool = False,
     progress: Progress | None = None,
 ) -> Converted:
     """Convert a GGUF file or a Hugging Face folder into the new folder `target`.
 
     Weights keep their dtype, quantised ones become float32 (exactly), unless `dtype` is given.
     `roles` is a file of chat markers, or the name of a known format, for a model that brings no
-    template or one that cannot be read. `progress` is told the bytes written and their total.
-    Raises `LoadError` in one line; `target` is there as a whole afterwards, or not at all.
+    template or one that cannot be read. `allow_pickle` reads `.bin` files too, in a process with
+    limits. `progress` is told the bytes written and their total. Raises `LoadError` in one line;
+    `target` is there as a whole afterwards, or not at all.
     """
     source, target = Path(source), Path(target)
     if target.exists():
         raise LoadError(f"{target}: exists already")
     partial = target.with_name(f".{target.name}.partial-{os.getpid()}")
+    scratch = partial / "unpickled" if allow_pickle else None
     try:
-        with _open(source) as opened:
-            partial.mkdir(parents=True)
+        if scratch:
+            scratch.mkdir(parents=True)
+        with _open(source, scratch) as opened:
+            partial.mkdir(parents=True, exist_ok=allow_pickle)
             converted = _convert(opened, partial, dtype, roles, progress)
+        if scratch:
+            shutil.rmtree(scratch)
         partial.rename(target)
     except OSError as error:
         raise LoadError(f"{target}: {error}") from error
@@ -80,8 +87,8 @@ def convert(
     return Converted(target, *converted)
 
 
-def _open(source: Path) -> AbstractContextManager[Source]:
-    return open_folder(source) if source.is_dir() else open_gguf(source)
+def _open(source: Path, scratch: Path | None) -> AbstractContextManager[Source]:
+    return open_folder(source, scratch) if source.is_dir() else open_gguf(source)
 
 
 def _convert(

@@ -25,7 +25,8 @@ ORDER = {
         foreign.render_child foreign.chat_render
         foreign.trusted foreign.tokenizer foreign.source
         foreign.gguf_vocabulary foreign.gguf_bpe foreign.gguf_spm foreign.gguf_tokenizer
-        foreign.gguf_source foreign.hf_vocabulary foreign.hf_tokenizer foreign.hf_source foreign
+        foreign.gguf_source foreign.hf_vocabulary foreign.hf_tokenizer
+        foreign.unpickle_child foreign.pickled foreign.hf_source foreign
         convert sampling generate console flags cli
     """,
     "pml": """

@@ -277,17 +277,24 @@ REFUSED: dict[str, tuple[Make, str]] = {
         folder(config=tiny.HF_CONFIG | {"quantization_config": {}}),
         "quantised weights are not supported",
     ),
-    "pickled weights": (edited(pickled), "pickled weights are never read"),
+    "pickled weights": (
+        edited(pickled),
+        "pytorch_model.bin: pickled weights could run code: if you trust their maker, convert",
+    ),
+    "an index of other files": (
+        edited(index({"weight_map": {NORM: "x.bin"}})),
+        "'x.bin' is not a .safetensors file of the folder",
+    ),
     "an index that leads outside": (
         edited(index({"weight_map": {NORM: "../x"}})),
-        "'../x' is not a file of the folder",
+        "'../x' is not a .safetensors file of the folder",
     ),
     "an index without a map": (
         edited(index([])),
         "it has no weight_map",
     ),
     "an index of absent files": (
-        edited(index({"weight_map": {NORM: "x"}})),
+        edited(index({"weight_map": {NORM: "x.safetensors"}})),
         "No such file",
     ),
     "a tensor in two files": (edited(doubled, parts=2), "is in two files"),
