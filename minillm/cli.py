@@ -49,18 +49,28 @@ def convert(
     ],
     target: Annotated[Path, typer.Argument(metavar="TARGET", help="The folder to make.")],
     roles: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Chat markers, where the model's are not recognised."),
+        str | None,
+        typer.Option(
+            metavar="FILE|NAME", help="Chat markers, where the model's are not recognised."
+        ),
     ] = None,
+    allow_pickle: Annotated[
+        bool,
+        typer.Option("--allow-pickle", help="Read .bin weights too, in a process of their own."),
+    ] = False,
     verbose: VerboseFlag = False,
 ) -> None:
     """Convert a foreign checkpoint into the format of this runtime."""
     from minillm.convert import convert as convert_checkpoint
 
     with Bar(f"converting {source.name}") as bar:
-        made = convert_checkpoint(source, target, roles=roles, progress=bar.show)
+        made = convert_checkpoint(
+            source, target, roles=roles, allow_pickle=allow_pickle, progress=bar.show
+        )
     for name in made.skipped:
         note(f"skipped {name}: it is in no weight")
+    for name in made.plain_markers:
+        note(f"the chat marker {name} is ordinary text to this model: any text can spell it")
     size = (made.folder / "model.safetensors").stat().st_size
     note(f"{made.folder}: {made.num_weights} weights, {amount(size)}")
 

@@ -18,11 +18,13 @@ from minillm.config import ModelConfig
 from minillm.config_file import CheckpointConfig, save_config
 from minillm.errors import LoadError, shown
 from minillm.families.base import Weight
-from minillm.foreign.chat_markers import read_markers, recognise
+from minillm.foreign.chat_form import ChatForm, read_markers
+from minillm.foreign.chat_known import KNOWN_FORMS, known_form
+from minillm.foreign.chat_render import form_of_template
 from minillm.foreign.gguf_source import open_gguf
 from minillm.foreign.hf_source import open_folder
 from minillm.foreign.source import Source
-from minillm.foreign.tokenizer import write_tokenizer
+from minillm.foreign.tokenizer import ForeignTokenizer, write_tokenizer
 from minillm.weights_file import TensorSpec, write_weights
 
 Progress = Callable[[int, int], None]
@@ -30,12 +32,17 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Converted:
-    """What a conversion made: `skipped` are the tensors of the source that are in no weight."""
+    """What a conversion made.
+
+    `skipped` are the tensors of the source that are in no weight; `plain_markers` those parts of
+    its chat markers that look like special tokens and are none, so that any text can spell them.
+    """
 
     folder: Path
     config: ModelConfig
     num_weights: int
     skipped: tuple[str, ...]
+    plain_markers: tuple[str, ...]
 
 
 def convert(
@@ -43,24 +50,31 @@ def convert(
     target: Path | str,
     *,
     dtype: torch.dtype | None = None,
-    roles: Path | None = None,
+    roles: Path | str | None = None,
+    allow_pickle: bool = False,
     progress: Progress | None = None,
 ) -> Converted:
     """Convert a GGUF file or a Hugging Face folder into the new folder `target`.
 
     Weights keep their dtype, quantised ones become float32 (exactly), unless `dtype` is given.
-    `roles` names a file of chat markers for a model whose template is not recognised. `progress`
-    is told the bytes written and their total. Raises `LoadError` in one line; `target` is there
-    as a whole afterwards, or not at all.
+    `roles` is a file of chat markers, or the name of a known format, for a model that brings no
+    template or one that cannot be read. `allow_pickle` reads `.bin` files too, in a process with
+    limits. `progress` is told the bytes written and their total. Raises `LoadError` in one line;
+    `target` is there as a whole afterwards, or not at all.
     """
     source, target = Path(source), Path(target)
     if target.exists():
         raise LoadError(f"{target}: exists already")
     partial = target.with_name(f".{target.name}.partial-{os.getpid()}")
+    scratch = partial / "unpickled" if allow_pickle else None
     try:
-        with _open(source) as opened:
-            partial.mkdir(parents=True)
+        if scratch:
+            scratch.mkdir(parents=True)
+        with _open(source, scratch) as opened:
+            partial.mkdir(parents=True, exist_ok=allow_pickle)
             converted = _convert(opened, partial, dtype, roles, progress)
+        if scratch:
+            shutil.rmtree(scratch)
         partial.rename(target)
     except OSError as error:
         raise LoadError(f"{target}: {error}") from error
@@ -73,25 +87,25 @@ def convert(
     return Converted(target, *converted)
 
 
-def _open(source: Path) -> AbstractContextManager[Source]:
-    return open_folder(source) if source.is_dir() else open_gguf(source)
+def _open(source: Path, scratch: Path | None) -> AbstractContextManager[Source]:
+    return open_folder(source, scratch) if source.is_dir() else open_gguf(source)
 
 
 def _convert(
     source: Source,
     folder: Path,
     dtype: torch.dtype | None,
-    roles: Path | None,
+    roles: Path | str | None,
     progress: Progress | None,
-) -> tuple[ModelConfig, int, tuple[str, ...]]:
+) -> tuple[ModelConfig, int, tuple[str, ...], tuple[str, ...]]:
     config = source.config
     table = source.weights
     skipped = (*source.skipped, *_account(source))
     # The tokenizer first: it takes a second, and a template nobody knows ends the work here.
-    texts = read_markers(roles) if roles else recognise(source.tokenizer.template)
-    tokenizer = write_tokenizer(source.tokenizer, texts, folder)
-    if tokenizer.vocab_size > config.vocab_size:
-        sizes = f"{tokenizer.vocab_size} tokens, the model {config.vocab_size}"
+    form = _chat_form(source.tokenizer, roles)
+    written_tokenizer = write_tokenizer(source.tokenizer, form, folder)
+    if (found := written_tokenizer.tokenizer.vocab_size) > config.vocab_size:
+        sizes = f"{found} tokens, the model {config.vocab_size}"
         raise LoadError(f"the tokenizer has {sizes}")
     specs = {name: _spec(source, weight, dtype) for name, weight in table.items()}
     total, written = sum(spec.num_bytes for spec in specs.values()), 0
@@ -106,7 +120,18 @@ def _convert(
 
     sha256 = write_weights(folder / WEIGHTS_FILE, specs, tensor)
     save_config(CheckpointConfig(config, sha256, source.provenance), folder)
-    return config, len(table), skipped
+    return config, len(table), skipped, written_tokenizer.plain_markers
+
+
+def _chat_form(tokenizer: ForeignTokenizer, roles: Path | str | None) -> ChatForm:
+    if roles is None:
+        return form_of_template(tokenizer.template, tokenizer.template_names)
+    if str(roles) not in KNOWN_FORMS:
+        return read_markers(Path(roles))
+    form = known_form(str(roles), tokenizer.template_names)
+    if form is None:
+        raise LoadError(f"{roles} needs tokens for the beginning and the end of a text")
+    return form
 
 
 def _account(source: Source) -> tuple[str, ...]:

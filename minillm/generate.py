@@ -144,7 +144,7 @@ def stream(
         raise ValueError("the prompt is empty, expected some text")
     if chat and {"user", "assistant"} <= tokenizer.roles.keys():
         user, assistant = tokenizer.roles["user"], tokenizer.roles["assistant"]
-        tokens = [*user.open, *tokens, *user.close, *assistant.open]
+        tokens = [*user.open, *tokens, *user.close, *assistant.asking]
     if tokenizer.bos_id is not None:
         tokens = [tokenizer.bos_id, *tokens]
     if len(tokens) > transformer.config.max_positions:

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import codecs
 import hashlib
+import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from minillm.errors import LoadError
 from minillm.special_tokens import SpecialTokens
+
+KEPT_CHARACTERS = 4096  # whose fate is remembered: more than any one language writes with
 
 
 class StreamDecoder:
@@ -51,6 +54,7 @@ class PieceTokenizer(ABC):
         self.placeholder_id = special.placeholder
         self.stop_ids = special.stop
         self.roles = special.roles
+        self._keeps = lru_cache(maxsize=KEPT_CHARACTERS)(self._comes_back)
         self.fingerprint = _fingerprint(type(self).__name__.encode(), definition, special)
 
     @abstractmethod
@@ -74,6 +78,13 @@ class PieceTokenizer(ABC):
             # Not reached with any tokenizer known; a vocabulary made for it must not get further.
             raise ValueError("the tokenizer gave a control token for ordinary text")
         return ids
+
+    def lost(self, text: str) -> str:
+        return "".join(c for c in dict.fromkeys(text) if not self._keeps(c))
+
+    def _comes_back(self, character: str) -> bool:
+        back = self.decode(self.encode(character))
+        return back == character or unicodedata.normalize("NFC", character) == back
 
     def decode(self, ids: Iterable[int]) -> str:
         decoder = self.stream()

@@ -4,15 +4,16 @@
      "roles": {"user": {"open": [1, 4093, 198], "open_text": "<|im_start|>user\\n",
                         "close": [2, 198], "close_text": "<|im_end|>\\n"}, …}}
 
-The ids were found once, at conversion. The texts beside them are for the reader; no template is
-ever rendered for a request.
+A role has `cue` and `after_system` as well, where they differ from `open`. The ids were found
+once, at conversion. The texts beside them are for the reader; no template is ever rendered for a
+request.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
@@ -21,15 +22,38 @@ from minillm.json_file import fields, read_json
 
 ROLES_FILE = "roles.json"
 ROLES = ("system", "user", "assistant")
+MARKERS = ("open", "close", "after_system", "cue")
 MAX_MARKER_TOKENS = 256
 
 
 @dataclass(frozen=True)
 class RoleMarkers:
-    """The token ids put before and after what a role says."""
+    """The token ids put before and after what a role says.
+
+    Two formats need more than that. Llama 2 writes the system's turn into the user's first one, so
+    that `after_system` opens a turn that follows the system's. And where the model itself begins
+    an answer with a blank (`ASSISTANT: `), `cue` is what asks for it (`ASSISTANT:`). Both are None
+    where they are `open`.
+
+    >>> user = RoleMarkers(open=(5, 6), close=(7,), after_system=())
+    >>> user.opening(None), user.opening("system"), user.asking
+    ((5, 6), (), (5, 6))
+    """
 
     open: tuple[int, ...]
     close: tuple[int, ...]
+    after_system: tuple[int, ...] | None = None
+    cue: tuple[int, ...] | None = None
+
+    def opening(self, before: str | None) -> tuple[int, ...]:
+        """What opens a turn that stands right after one of the role `before`."""
+        inside = before == "system" and self.after_system is not None
+        return self.after_system or () if inside else self.open
+
+    @property
+    def asking(self) -> tuple[int, ...]:
+        """What stands at the end of a prompt, for this role to answer."""
+        return self.open if self.cue is None else self.cue
 
 
 @dataclass(frozen=True)
@@ -38,6 +62,8 @@ class MarkerTexts:
 
     open: str
     close: str
+    after_system: str | None = None
+    cue: str | None = None
 
 
 @dataclass(frozen=True)
@@ -50,13 +76,13 @@ class SpecialTokens:
     roles: Mapping[str, RoleMarkers] = field(default_factory=lambda: MappingProxyType({}))
 
     def all_ids(self) -> frozenset[int]:
-        markers = (id for role in self.roles.values() for id in (*role.open, *role.close))
+        markers = (ids for role in self.roles.values() for ids in astuple(role) if ids)
         bos = () if self.bos is None else (self.bos,)
-        return self.stop.union(markers, bos, (self.placeholder,))
+        return self.stop.union(*markers, bos, (self.placeholder,))
 
     def canonical(self) -> bytes:
         """The same bytes for the same special tokens, for fingerprints."""
-        roles = {name: [list(r.open), list(r.close)] for name, r in self.roles.items()}
+        roles = {name: astuple(role) for name, role in self.roles.items()}
         content = [self.bos, self.placeholder, sorted(self.stop), roles]
         return json.dumps(content, sort_keys=True).encode()
 
@@ -65,15 +91,7 @@ def save_special_tokens(
     special: SpecialTokens, texts: Mapping[str, MarkerTexts], folder: Path
 ) -> None:
     """Write `roles.json`; `texts` says for each role how its markers read."""
-    roles = {
-        role: {
-            "open": list(markers.open),
-            "open_text": texts[role].open,
-            "close": list(markers.close),
-            "close_text": texts[role].close,
-        }
-        for role, markers in special.roles.items()
-    }
+    roles = {role: _described(markers, texts[role]) for role, markers in special.roles.items()}
     content = {
         "format": 1,
         "bos": special.bos,
@@ -83,6 +101,15 @@ def save_special_tokens(
     }
     text = json.dumps(content, indent=2, ensure_ascii=False)
     (folder / ROLES_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def _described(markers: RoleMarkers, texts: MarkerTexts) -> dict[str, object]:
+    """Ids and text of each marker, one beside the other."""
+    described: dict[str, object] = {}
+    for (name, ids), text in zip(asdict(markers).items(), astuple(texts), strict=True):
+        if ids is not None:
+            described |= {name: list(ids), f"{name}_text": text}
+    return described
 
 
 def load_special_tokens(folder: Path) -> SpecialTokens:
@@ -108,9 +135,9 @@ def _read(content: object) -> SpecialTokens:
 
 
 def _markers(name: str, content: object) -> RoleMarkers:
-    texts = {"open_text", "close_text"}
-    found = fields(content, {"open", "close"}, f"role {name!r}", optional=texts)
-    return RoleMarkers(_ids(found["open"]), _ids(found["close"]))
+    optional = {"cue", "after_system", *(f"{name}_text" for name in MARKERS)}
+    found = fields(content, {"open", "close"}, f"role {name!r}", optional=optional)
+    return RoleMarkers(**{name: _ids(found[name]) for name in MARKERS if name in found})
 
 
 def _ids(content: object) -> tuple[int, ...]:

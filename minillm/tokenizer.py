@@ -51,6 +51,14 @@ class Tokenizer(Protocol):
     def encode(self, text: str) -> list[int]:
         """The ids of `text` alone, none of them a control token."""
 
+    def lost(self, text: str) -> str:
+        """The characters of `text` that its ids do not hold, each once; mostly there are none.
+
+        A vocabulary may lack a byte (SmolLM2 has none for some control characters), and `encode`
+        then leaves the character out; it may know it as unknown only, or as another one (U+2581
+        is SentencePiece's blank). Other spellings of the same character (NFC) are no loss.
+        """
+
     def decode(self, ids: Iterable[int]) -> str:
         """The text of `ids`; bytes that are no UTF-8 become U+FFFD."""
 

@@ -11,10 +11,10 @@ from minillm.pieces import PieceTokenizer
 from minillm.special_tokens import SpecialTokens
 from minillm.tokenizer_json import metaspace_bytes
 
-# A second `normalizer_spec` (field 3) with nothing but `add_dummy_prefix` (field 3) = false.
-# Protocol buffers merge a message that occurs twice, so appending it to the file's bytes overrides
-# this one setting, for which the Python binding has no call.
-NO_DUMMY_PREFIX = b"\x1a\x02\x18\x00"
+# A second `normalizer_spec` (field 3) with nothing but `add_dummy_prefix` (field 3) in it. Protocol
+# buffers merge a message that occurs twice, so appending it to the file's bytes overrides this one
+# setting, for which the Python binding has no call.
+DUMMY_PREFIX = b"\x1a\x02\x18"
 
 
 class SentencePieceTokenizer(PieceTokenizer):
@@ -46,9 +46,9 @@ class SentencePieceTokenizer(PieceTokenizer):
         return pieces | {model.unk_id(): "\N{REPLACEMENT CHARACTER}".encode()}
 
 
-def open_model(definition: bytes) -> SentencePieceProcessor:
-    """The library's processor, without the dummy blank."""
+def open_model(definition: bytes, dummy_prefix: bool = False) -> SentencePieceProcessor:
+    """The library's processor; `dummy_prefix`: it puts a blank before a text."""
     try:
-        return SentencePieceProcessor(model_proto=definition + NO_DUMMY_PREFIX)
+        return SentencePieceProcessor(model_proto=definition + DUMMY_PREFIX + bytes([dummy_prefix]))
     except Exception as error:  # the library raises nothing narrower
         raise LoadError(f"not a SentencePiece model: {error}") from error

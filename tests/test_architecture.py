@@ -20,8 +20,13 @@ ORDER = {
         json_file special_tokens pieces tokenizer_json tokenizer_spm tokenizer
         config_file weights_file checkpoint
         gguf_values ggml gguf
-        foreign.chat_markers foreign.tokenizer foreign.source foreign.gguf_tokenizer
-        foreign.gguf_source foreign.hf_tokenizer foreign.hf_source foreign
+        foreign.limits foreign.sentencepiece_model
+        foreign.chat_form foreign.chat_row foreign.chat_known foreign.chat_table
+        foreign.render_child foreign.chat_render
+        foreign.trusted foreign.tokenizer foreign.source
+        foreign.gguf_vocabulary foreign.gguf_bpe foreign.gguf_spm foreign.gguf_tokenizer
+        foreign.gguf_source foreign.hf_vocabulary foreign.hf_tokenizer
+        foreign.unpickle_child foreign.pickled foreign.hf_source foreign
         convert sampling generate console flags cli
     """,
     "pml": """

@@ -1,107 +1,86 @@
-"""The tokenizer of a Hugging Face folder: its own file, and the fields that name special tokens."""
+"""The tokenizer of a Hugging Face folder: its own file, and the fields that name special tokens.
+
+tokenizer.json, or tokenizer.model with added_tokens.json   the vocabulary
+tokenizer_config.json, else special_tokens_map.json         which tokens are bos, eos, unk, pad
+generation_config.json, config.json                         which tokens end an answer
+chat_template.jinja, else tokenizer_config.json             how a chat is written
+"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from minillm.errors import LoadError
+from minillm.errors import LoadError, shown
+from minillm.foreign.hf_vocabulary import Added, Vocabulary, open_json, open_sentencepiece
 from minillm.foreign.tokenizer import ForeignTokenizer
 from minillm.json_file import read_json
-from minillm.tokenizer import MAX_DEFINITION_BYTES
-from minillm.tokenizer_json import open_backend
-from minillm.tokenizer_spm import open_model
 
 MAX_CONFIG_BYTES = 8 << 20  # tokenizer_config.json may list every added token
 MAX_TEMPLATE_BYTES = 256 << 10
+NAMED = ("bos_token", "eos_token", "unk_token", "pad_token")
 
 
 def tokenizer_of_folder(folder: Path) -> ForeignTokenizer:
     """Raises `LoadError` for what is missing or not supported."""
-    if (folder / "tokenizer.json").is_file():
-        name, definition = "tokenizer.json", _without_prefix_blank(folder / "tokenizer.json")
-        find, first = _json_vocabulary(definition)
-    elif (folder / "tokenizer.model").is_file():
-        name, definition = "tokenizer.model", (folder / "tokenizer.model").read_bytes()
-        find, first = _sentencepiece_vocabulary(definition)
-    else:
-        raise LoadError(f"{folder}: neither tokenizer.json nor tokenizer.model")
     config = _object(folder / "tokenizer_config.json")
-
-    def named(field: str) -> int | None:
-        token = config.get(field)
-        token = token.get("content") if isinstance(token, dict) else token
-        return find(token) if isinstance(token, str) else None
-
-    bos, adds_bos = named("bos_token"), config.get("add_bos_token")
+    vocabulary = _vocabulary(folder, config)
+    names = _names(config, _object(folder / "special_tokens_map.json"))
+    ids = {field: vocabulary.find(names[field]) for field in names}
+    adds_bos = config.get("add_bos_token")
     if not isinstance(adds_bos, bool):  # then the tokenizer's own habit decides
-        adds_bos = bos == first
+        adds_bos = ids.get("bos_token") == vocabulary.first
     ends = [*_ends(folder / "generation_config.json"), *_ends(folder / "config.json")]
-    if (end := named("eos_token")) is not None:
+    if (end := ids.get("eos_token")) is not None:
         ends.append(end)
     return ForeignTokenizer(
-        file_name=name,
-        definition=definition,
-        bos=bos if adds_bos else None,
-        unknown=named("unk_token"),
-        padding=named("pad_token"),
+        file_name=vocabulary.file_name,
+        definition=vocabulary.definition,
+        bos=ids.get("bos_token"),
+        adds_bos=adds_bos,
+        unknown=ids.get("unk_token"),
+        padding=ids.get("pad_token"),
         ends=tuple(ends),
+        prefix_blank=vocabulary.prefix_blank,
         template=_template(folder, config),
+        template_names=names,
     )
 
 
-Find = Callable[[str], int | None]
+def _vocabulary(folder: Path, config: Mapping[str, Any]) -> Vocabulary:
+    added = _added(config.get("added_tokens_decoder"))
+    if (folder / "tokenizer.json").is_file():
+        return open_json(folder / "tokenizer.json", added)
+    if (folder / "tokenizer.model").is_file():
+        for name, id in _object(folder / "added_tokens.json").items():
+            added.setdefault(_id(id, f"added token {shown(name)}"), Added(str(name), special=False))
+        return open_sentencepiece(folder / "tokenizer.model", added)
+    raise LoadError(f"{folder}: neither tokenizer.json nor tokenizer.model")
 
 
-def _json_vocabulary(definition: bytes) -> tuple[Find, int | None]:
-    """How to find a token's id, and the id that the tokenizer puts first."""
-    backend = open_backend(definition)
-    plain = backend.encode("a", add_special_tokens=False).ids
-    ids = backend.encode("a").ids
-    return backend.token_to_id, ids[0] if ids[:1] != plain[:1] else None
-
-
-def _sentencepiece_vocabulary(definition: bytes) -> tuple[Find, int | None]:
-    model = open_model(definition)
-    ids = {model.id_to_piece(id): id for id in range(model.get_piece_size())}
-    # The classes that read such a file put its BOS first unless they are told not to.
-    return ids.get, model.bos_id()
-
-
-def _without_prefix_blank(path: Path) -> bytes:
-    """The definition without the steps that put a blank before a text.
-
-    They mark the first word of a whole document; our texts are parts of one.
-    """
-    content = read_json(path, MAX_DEFINITION_BYTES)
+def _added(content: object) -> dict[int, Added]:
+    """`added_tokens_decoder`: tokens that were added to the vocabulary, by their id."""
     if not isinstance(content, dict):
-        raise LoadError(f"{path}: not a tokenizer.json")
-    content["normalizer"] = _without_prepend(content.get("normalizer"))
-    for step in _steps(content.get("pre_tokenizer"), "pretokenizers"):
-        if step.get("type") == "Metaspace":
-            step.pop("add_prefix_space", None)
-            step["prepend_scheme"] = "never"
-        elif step.get("type") == "ByteLevel":
-            step["add_prefix_space"] = False
-    return json.dumps(content, ensure_ascii=False).encode()
+        return {}
+    found = {}
+    for id, token in content.items():
+        if not (isinstance(token, dict) and isinstance(token.get("content"), str) and id.isdigit()):
+            raise LoadError(f"added_tokens_decoder: {shown(id)} is {shown(token)}, not a token")
+        found[int(id)] = Added(token["content"], token.get("special") is True)
+    return found
 
 
-def _without_prepend(normalizer: Any) -> Any:
-    kept = [s for s in _steps(normalizer, "normalizers") if s.get("type") != "Prepend"]
-    if not kept:
-        return None
-    return {"type": "Sequence", "normalizers": kept}
-
-
-def _steps(step: Any, children: str) -> list[dict[str, Any]]:
-    """One step, or those of a sequence, flat."""
-    if not isinstance(step, dict):
-        return []
-    if step.get("type") != "Sequence":
-        return [step]
-    return [leaf for child in step.get(children, ()) for leaf in _steps(child, children)]
+def _names(*sources: Mapping[str, Any]) -> dict[str, str]:
+    """The special tokens by their field, out of the first file that has it."""
+    found = {}
+    for field in NAMED:
+        tokens = (source.get(field) for source in sources)
+        texts = (token.get("content") if isinstance(token, dict) else token for token in tokens)
+        name = next((text for text in texts if isinstance(text, str)), None)
+        if name is not None:
+            found[field] = name
+    return found
 
 
 def _object(path: Path) -> Mapping[str, Any]:
@@ -111,10 +90,17 @@ def _object(path: Path) -> Mapping[str, Any]:
     return content
 
 
+def _id(value: object, what: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise LoadError(f"{what} has the id {shown(value)}, expected a whole number")
+    return value
+
+
 def _ends(path: Path) -> list[int]:
     ids = _object(path).get("eos_token_id")
-    candidates = ids if isinstance(ids, list) else [ids]
-    return [id for id in candidates if isinstance(id, int) and not isinstance(id, bool) and id >= 0]
+    listed = ids if isinstance(ids, list) else [ids]
+    none = (None, -1)  # -1 in old configurations
+    return [_id(id, f"{path}: the end of text") for id in listed if id not in none]
 
 
 def _template(folder: Path, config: Mapping[str, Any]) -> str | None:

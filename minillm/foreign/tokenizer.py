@@ -9,16 +9,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Protocol
 
 from minillm.errors import LoadError, shown
-from minillm.special_tokens import MarkerTexts, RoleMarkers, SpecialTokens, save_special_tokens
+from minillm.foreign.chat_form import ChatForm
+from minillm.foreign.sentencepiece_model import Kind, read_pieces, with_pieces
+from minillm.foreign.trusted import Trusted, encode_roles, trusted_json, trusted_sentencepiece
+from minillm.special_tokens import RoleMarkers, SpecialTokens, save_special_tokens
 from minillm.tokenizer import Tokenizer, load_tokenizer
-from minillm.tokenizer_json import open_backend
-from minillm.tokenizer_spm import open_model
 
 # Control tokens that end an answer, whatever the file names as its end of text.
 END_NAMES = (
@@ -26,6 +26,7 @@ END_NAMES = (
     "<|end_of_text|>",
     "<|im_end|>",
     "<|eot_id|>",
+    "<|eom_id|>",
     "<|end|>",
     "<end_of_turn>",
     "</s>",
@@ -37,117 +38,94 @@ _MARKUP = re.compile(r"<\|[^|<>]*\|>|<[^<>\s]*>|\[[^\[\]\s]*\]")
 class ForeignTokenizer:
     """A tokenizer file, and what the checkpoint says of its special tokens.
 
-    `ends` are the ends of text, the first of them first; `bos` is None where the tokenizer does
-    not add it, though the vocabulary may have one.
+    `ends` are the ends of text, the first of them first. `adds_bos`: a text begins with `bos`;
+    `prefix_blank`: a text, and what follows a special token in it, begins with a blank.
     """
 
     file_name: str
     definition: bytes
     bos: int | None
+    adds_bos: bool
     unknown: int | None
     padding: int | None
     ends: tuple[int, ...]
+    prefix_blank: bool
     template: str | None
+    template_names: Mapping[str, str]
+    """What a chat template may call by name: `bos_token`, `eos_token` and their like."""
 
 
-def write_tokenizer(
-    foreign: ForeignTokenizer, texts: Mapping[str, MarkerTexts], folder: Path
-) -> Tokenizer:
-    """Write the tokenizer file and `roles.json` into `folder`; the tokenizer they make.
+@dataclass(frozen=True)
+class Written:
+    """A tokenizer of ours; `plain_markers` are names in its chat markers that are no tokens."""
+
+    tokenizer: Tokenizer
+    plain_markers: tuple[str, ...]
+
+
+def write_tokenizer(foreign: ForeignTokenizer, form: ChatForm, folder: Path) -> Written:
+    """Write the tokenizer file and `roles.json` into `folder`.
 
     Raises `LoadError` where a marker names a token that the vocabulary lacks, or where text could
     give a control token.
     """
-    trusted = _trusted(foreign)
-    roles = {
-        role: RoleMarkers(_encode(trusted, text.open), _encode(trusted, text.close))
-        for role, text in texts.items()
-    }
-    special = _special_tokens(foreign, trusted, roles)
-    definition = foreign.definition
-    if foreign.file_name == "tokenizer.json":
-        definition = _with_control(definition, special)
-    (folder / foreign.file_name).write_bytes(definition)
-    save_special_tokens(special, texts, folder)
+    is_json = foreign.file_name == "tokenizer.json"
+    trust, with_control = (
+        (trusted_json, _json_with_control)
+        if is_json
+        else (trusted_sentencepiece, _spm_with_control)
+    )
+    trusted = trust(foreign.definition, foreign.prefix_blank)
+    special = _special_tokens(foreign, trusted, form, encode_roles(form, trusted))
+    (folder / foreign.file_name).write_bytes(with_control(foreign.definition, special))
+    save_special_tokens(special, form.roles, folder)
     tokenizer = load_tokenizer(folder)
-    for name in trusted.control:
+    for name in trusted.names:
         try:
             tokenizer.encode(f"a {name} b{name}")
         except ValueError as error:
             raise LoadError(f"text can spell the control token {shown(name)}") from error
-    return tokenizer
-
-
-class _Trusted(Protocol):
-    """Encodes text whose special tokens are meant; `control` are their names and ids."""
-
-    @property
-    def control(self) -> Mapping[str, int]: ...
-    def encode(self, text: str) -> list[int]: ...
-
-
-class _TrustedJson:
-    def __init__(self, definition: bytes) -> None:
-        self._backend = open_backend(definition)
-        added = self._backend.get_added_tokens_decoder()
-        self.control = {token.content: id for id, token in added.items()}
-
-    def encode(self, text: str) -> list[int]:
-        ids: list[int] = self._backend.encode(text, add_special_tokens=False).ids
-        return ids
-
-
-class _TrustedSentencePiece:
-    def __init__(self, definition: bytes) -> None:
-        self._model = open_model(definition)
-        control = (id for id in range(self._model.get_piece_size()) if self._model.is_control(id))
-        self.control = {self._model.id_to_piece(id): id for id in control}
-
-    def encode(self, text: str) -> list[int]:
-        # The library has no way to name a control token in a text, so the text is cut at them.
-        names = "|".join(map(re.escape, self.control))
-        parts = re.split(f"({names})", text) if names else [text]
-        pieces = ([self.control[p]] if p in self.control else self._model.encode(p) for p in parts)
-        return [id for piece in pieces for id in piece]
-
-
-def _trusted(foreign: ForeignTokenizer) -> _Trusted:
-    if foreign.file_name == "tokenizer.json":
-        return _TrustedJson(foreign.definition)
-    return _TrustedSentencePiece(foreign.definition)
-
-
-def _encode(trusted: _Trusted, text: str) -> tuple[int, ...]:
-    for name in re.findall(r"<\|[^|<>]*\|>", text):
-        if name not in trusted.control:
-            raise LoadError(f"a chat marker needs {shown(name)}, which is no special token")
-    return tuple(trusted.encode(text))
+    return Written(tokenizer, tuple(name for name in form.names() if name not in trusted.names))
 
 
 def _special_tokens(
-    foreign: ForeignTokenizer, trusted: _Trusted, roles: Mapping[str, RoleMarkers]
+    foreign: ForeignTokenizer, trusted: Trusted, form: ChatForm, roles: Mapping[str, RoleMarkers]
 ) -> SpecialTokens:
-    named = [trusted.control[name] for name in END_NAMES if name in trusted.control]
-    control = set(trusted.control.values())
+    named = [trusted.names[name] for name in END_NAMES if name in trusted.names]
     closing = roles["assistant"].close[:1] if "assistant" in roles else ()
-    stop = {*foreign.ends, *named, *control.intersection(closing)}
+    stop = {*foreign.ends, *named, *set(trusted.names.values()).intersection(closing)}
     candidates = (foreign.unknown, foreign.padding, *foreign.ends, *named)
     placeholder = next((id for id in candidates if id is not None), None)
     if placeholder is None:
         raise LoadError("the tokenizer names no unknown token, padding or end of text")
-    return SpecialTokens(foreign.bos, placeholder, frozenset(stop), MappingProxyType(dict(roles)))
+    bos = foreign.bos if foreign.adds_bos or form.begins_with_bos else None
+    return SpecialTokens(bos, placeholder, frozenset(stop), MappingProxyType(dict(roles)))
 
 
-def _with_control(definition: bytes, special: SpecialTokens) -> bytes:
-    """Declare control tokens as such where the file only calls them added.
+def _is_control(name: str, used: bool) -> bool:
+    """Whether an added token that the file does not call special is one all the same.
 
-    Added tokens that are not `special` are found in any text. For runs of blanks that is meant;
-    for a chat marker it would let user text open another role.
+    Such tokens are found in any text. For runs of blanks that is meant; for a chat marker it would
+    let a user's text open another role.
     """
-    content = json.loads(definition)
-    used = special.all_ids()
+    return bool(_MARKUP.fullmatch(name)) and (used or name.startswith("<|"))
+
+
+def _json_with_control(definition: bytes, special: SpecialTokens) -> bytes:
+    content, used = json.loads(definition), special.all_ids()
     for token in content["added_tokens"]:
-        markup = _MARKUP.fullmatch(token["content"])
-        if markup and (token["id"] in used or token["content"].startswith("<|")):
+        if _is_control(token["content"], token["id"] in used):
             token["special"] = True
     return json.dumps(content, ensure_ascii=False).encode()
+
+
+def _spm_with_control(definition: bytes, special: SpecialTokens) -> bytes:
+    used, pieces = special.all_ids(), read_pieces(definition)
+
+    changed = [
+        replace(piece, kind=Kind.CONTROL)
+        if piece.kind is Kind.USER_DEFINED and _is_control(piece.text, id in used)
+        else piece
+        for id, piece in enumerate(pieces)
+    ]
+    return definition if changed == pieces else with_pieces(definition, changed)

@@ -187,6 +187,17 @@ def file(*extra: g.Tensor, **changes: object) -> Make:
     return lambda path: tiny.write_gguf(path / "x.gguf", tensors, tiny.gguf_metadata(**changes))
 
 
+def spm_metadata(tokens: object = None, kinds: object = None) -> dict[str, object]:
+    """Of a SentencePiece vocabulary in place of the BPE one."""
+    return {
+        "tokenizer__ggml__model": "llama",
+        "tokenizer__ggml__tokens": tokens or ["<unk>", "<s>", "</s>", "▁", "a", "▁a"],
+        "tokenizer__ggml__token_type": kinds or [2, 3, 3, 1, 1, 1],
+        "tokenizer__ggml__scores": [0.0, 0.0, 0.0, -1.0, -2.0, -3.0],
+        "tokenizer__chat_template": None,
+    }
+
+
 def edited(edit: Callable[[Path], object], **changes: Any) -> Make:
     def make(path: Path) -> Path:
         source = folder(**changes)(path)
@@ -266,17 +277,24 @@ REFUSED: dict[str, tuple[Make, str]] = {
         folder(config=tiny.HF_CONFIG | {"quantization_config": {}}),
         "quantised weights are not supported",
     ),
-    "pickled weights": (edited(pickled), "pickled weights are never read"),
+    "pickled weights": (
+        edited(pickled),
+        "pytorch_model.bin: pickled weights could run code: if you trust their maker, convert",
+    ),
+    "an index of other files": (
+        edited(index({"weight_map": {NORM: "x.bin"}})),
+        "'x.bin' is not a .safetensors file of the folder",
+    ),
     "an index that leads outside": (
         edited(index({"weight_map": {NORM: "../x"}})),
-        "'../x' is not a file of the folder",
+        "'../x' is not a .safetensors file of the folder",
     ),
     "an index without a map": (
         edited(index([])),
         "it has no weight_map",
     ),
     "an index of absent files": (
-        edited(index({"weight_map": {NORM: "x"}})),
+        edited(index({"weight_map": {NORM: "x.safetensors"}})),
         "No such file",
     ),
     "a tensor in two files": (edited(doubled, parts=2), "is in two files"),
@@ -324,12 +342,40 @@ REFUSED: dict[str, tuple[Make, str]] = {
         "tensor 'model.layers.2.input_layernorm.weight' has no place in the model",
     ),
     "another pre-tokenizer": (
-        file(tokenizer__ggml__pre="llama-bpe"),
-        "pre-tokenizer 'llama-bpe' is not supported in GGUF yet, known: smollm",
+        file(tokenizer__ggml__pre="deepseek-llm"),
+        "pre-tokenizer 'deepseek-llm' is not supported in GGUF, known: smollm, falcon",
     ),
-    "SentencePiece in GGUF": (
+    "no pre-tokenizer": (
+        file(tokenizer__ggml__pre=None),
+        "pre-tokenizer 'default' is not supported in GGUF",
+    ),
+    "another kind of tokenizer": (
+        file(tokenizer__ggml__model="t5"),
+        "tokenizer 't5' is not supported in GGUF, known are 'gpt2'",
+    ),
+    "SentencePiece without scores": (
         file(tokenizer__ggml__model="llama"),
-        "tokenizer 'llama' is not supported in GGUF yet",
+        "tokenizer.ggml.scores is no list of one number for each token",
+    ),
+    "SentencePiece with a kind unheard of": (
+        file(**spm_metadata(kinds=[2, 3, 9, 1, 1, 1])),
+        "tokenizer.ggml.token_type has the unknown kind 9",
+    ),
+    "SentencePiece without an unknown token": (
+        file(**spm_metadata(kinds=[3, 3, 3, 1, 1, 1])),
+        "the vocabulary has 0 unknown tokens, expected 1",
+    ),
+    "SentencePiece with a token twice": (
+        file(**spm_metadata(tokens=["<unk>", "<s>", "</s>", "a", "a", "b"])),
+        "not a SentencePiece model",
+    ),
+    "SentencePiece that normalises": (
+        file(tokenizer__ggml__precompiled_charsmap=[1], **spm_metadata()),
+        "a SentencePiece vocabulary that normalises text is not supported in GGUF",
+    ),
+    "a switch that is a number": (
+        file(tokenizer__ggml__add_bos_token=1),
+        "tokenizer.ggml.add_bos_token is 1, expected true or false",
     ),
     "a vocabulary that is a text": (file(tokenizer__ggml__tokens="abc"), "is no list of strings"),
     "a token twice": (

@@ -13,8 +13,6 @@ import tiny_checkpoints as tiny
 
 from minillm.convert import convert
 from minillm.errors import LoadError
-from minillm.foreign.chat_markers import recognise
-from minillm.special_tokens import MarkerTexts
 from minillm.tokenizer import load_tokenizer
 
 NO_TEMPLATE = {k: v for k, v in tiny.TOKENIZER_CONFIG.items() if k != "chat_template"}
@@ -23,50 +21,6 @@ UNKNOWN = NO_TEMPLATE | {"chat_template": "<|start_header_id|>{{ role }}<|end_he
 
 def folder(path: Path, **changes: Any) -> Path:
     return tiny.write_folder(path / "source", tiny.weights(), **changes)
-
-
-TEMPLATES = {
-    "smollm2": tiny.CHATML,
-    "qwen": (
-        "{%- for message in messages %}{{- '<|im_start|>' + message.role + '\\n' + message.content"
-        " + '<|im_end|>' + '\\n' }}{%- endfor %}{{- '<|im_start|>assistant\\n' }}"
-    ),
-    "literal": (
-        "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}"
-        "<|im_end|>\n{% endfor %}<|im_start|>assistant\n"
-    ),
-    "double quotes": (
-        '{% for message in messages %}{{"<|im_start|>" + message["role"] + "\\n" + '
-        'message["content"] + "<|im_end|>" + "\\n"}}{% endfor %}{{"<|im_start|>assistant\\n"}}'
-    ),
-}
-
-
-@pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES.keys())
-def test_chatml_is_recognised(template: str) -> None:
-    assert recognise(template) == {
-        role: MarkerTexts(f"<|im_start|>{role}\n", "<|im_end|>\n")
-        for role in ("system", "user", "assistant")
-    }
-
-
-def test_no_template_is_a_model_without_chat() -> None:
-    assert recognise(None) == recognise(" \n") == {}
-
-
-@pytest.mark.parametrize(
-    "template",
-    [
-        "{{ ''.__class__.__mro__ }}",
-        "{% for m in messages %}[INST] {{ m['content'] }} [/INST]{% endfor %}",
-        tiny.CHATML.replace("message['role'] + '\n'", "message['role'] + ' '"),
-        tiny.CHATML.replace("'<|im_end|>' + '\n'", "'<|im_end|>'"),
-        tiny.CHATML.replace("<|im_start|>assistant\n", ""),
-    ],
-)
-def test_other_templates_are_refused_with_the_way_out(template: str) -> None:
-    with pytest.raises(LoadError, match=r'not recognised .* \{"roles": \{"user": .* --roles'):
-        recognise(template)
 
 
 def test_markers_written_by_hand(tmp_path: Path) -> None:
@@ -256,6 +210,8 @@ def test_a_folder_with_a_sentencepiece_model(tmp_path: Path) -> None:
     convert(source, tmp_path / "ours")
     tokenizer = load_tokenizer(tmp_path / "ours")
     assert (tokenizer.bos_id, tokenizer.placeholder_id) == (1, 0)
-    assert tokenizer.roles["user"].open == (3, *tokenizer.encode("user\n"))
-    assert tokenizer.roles["user"].close == (4, *tokenizer.encode("\n"))
+    # SentencePiece puts its blank after a special token too, and the publisher's chats have it.
+    as_published = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
+    assert tokenizer.roles["user"].open == (3, *as_published.encode("user\n"))
+    assert tokenizer.roles["user"].close == (4, *as_published.encode("\n"))
     assert tokenizer.stop_ids == {2, 4}

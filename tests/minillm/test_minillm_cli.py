@@ -103,15 +103,16 @@ def test_convert_passes_everything_on(tmp_path: Path, monkeypatch: pytest.Monkey
     def convert_nothing(source: Path, target: Path, **options: object) -> Converted:
         asked.update(options, source=source, target=target)
         made = write_checkpoint(target)
-        return Converted(made, load(made).config, 11, ("rope_freqs.weight",))
+        return Converted(made, load(made).config, 11, ("rope_freqs.weight",), ("<|user|>",))
 
     monkeypatch.setattr("minillm.convert.convert", convert_nothing)
     done = minillm("convert", "a.gguf", tmp_path / "b", "--roles", "r.json")
     assert done.exit_code == 0
     assert (asked["source"], asked["target"]) == (Path("a.gguf"), tmp_path / "b")
-    assert asked["roles"] == Path("r.json")
-    skipped, made = done.stderr.splitlines()
+    assert asked["roles"] == "r.json"
+    skipped, plain, made = done.stderr.splitlines()
     assert skipped == "skipped rope_freqs.weight: it is in no weight"
+    assert plain.startswith("the chat marker <|user|> is ordinary text to this model")
     assert made.startswith(f"{tmp_path / 'b'}: 11 weights, ")
 
 
