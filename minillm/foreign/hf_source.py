@@ -7,8 +7,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from minillm.errors import LoadError, shown
-from minillm.foreign import pickled
 from minillm.foreign.hf_tokenizer import tokenizer_of_folder
+from minillm.foreign.pickled import PICKLED, PICKLED_INDEX, unpickle
 from minillm.foreign.source import Source, family_named, read_config
 from minillm.json_file import read_json
 from minillm.weights_file import WeightsFile, open_weights, sha256_of
@@ -57,7 +57,7 @@ def open_folder(folder: Path, scratch: Path | None = None) -> Iterator[Source]:
 
 def _weight_files(folder: Path) -> list[Path]:
     """Those that the folder holds: a single one, or what an index lists; safetensors first."""
-    for single, index in ((SINGLE, INDEX), (pickled.SINGLE, pickled.INDEX)):
+    for single, index in ((SINGLE, INDEX), (PICKLED, PICKLED_INDEX)):
         if (folder / single).is_file():
             return [folder / single]
         if (folder / index).is_file():
@@ -89,7 +89,7 @@ def _unpickled(
     made, left_out = [], set[str]()
     for path in paths:
         target = scratch / f"{path.name}.safetensors"
-        left_out.update(pickled.unpickle(path, target, skipped))
+        left_out.update(unpickle(path, target, skipped))
         made.append(target)
     return made, left_out
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from minillm.errors import LoadError
 from minillm.foreign.limits import Limits, run_limited
 
-SINGLE, INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
+PICKLED, PICKLED_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
 CHILD = Path(__file__).with_name("unpickle_child.py")
 SLOWEST = 5 << 20  # bytes a second
 LIBRARIES = 16 << 30  # of address space, most of which is never memory
