@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from minillm.kv import KVSegment, Placed
-from pml.context import Node
+from pml.context import State
 from pml.plan import PromptPlan
 
 
-def placed_segments(plan: PromptPlan, segments: Mapping[Node, KVSegment]) -> list[Placed]:
+def placed_segments(plan: PromptPlan, segments: Mapping[State, KVSegment]) -> list[Placed]:
     """What the cache must hold before the fresh tokens run, in the order of positions."""
     placed = []
     for span in plan.reused:
         assert span.node is not None
-        segment, stop = segments[span.node], span.offset + len(span.tokens)
+        segment, stop = segments[span.node.state], span.offset + len(span.tokens)
         placed.append(Placed(segment, span.node.start, span.offset, stop))
     return placed
 

@@ -3,100 +3,144 @@
 A **state** is what is stored for a span: its tokens, and its context, the states that it saw and
 how far away they stood. A **node** is a state placed at a position. The **closure** of a node is
 the node and the closures of the nodes in its context.
+
+    guaranteed      BOS ◄─ anonymous ◄─┬─ module a ◄─ its second span
+                                       └─ module b
+
+Most contexts are such lists that share their beginning: a schema of 20,000 modules has as many
+links, not the sum of their lengths.
 """
 
 from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from heapq import merge
-from typing import Literal, get_args
-
-from pml.layout import Layout, name_of
-from pml.schema import ModulePath
-
-Attention = Literal["isolated", "guaranteed"]
-ATTENTIONS: tuple[Attention, ...] = get_args(Attention)
+from functools import cached_property
 
 
 @dataclass(frozen=True)
-class Node:
-    """A state placed at `start`. `key` identifies the state, so key and start are the identity.
+class State:
+    """`key` is its identity: tokens and context. `origin` is the position of its first token when
+    it is encoded, and no part of the identity.
 
-    `context` holds every node that its tokens see besides their own, in the order of positions.
+    `distance` is that from the first token of the last state of the context to its own; `seen` the
+    number of distinct tokens in its closure: how rich it is.
     """
 
     key: str
-    start: int
+    origin: int
     tokens: tuple[int, ...] = field(compare=False, repr=False)
     is_placeholder: bool = field(compare=False)
     path: str = field(compare=False)
-    context: tuple[Node, ...] = field(compare=False, repr=False)
+    context: Context | None = field(compare=False, repr=False)
+    distance: int = field(compare=False, repr=False)
+    seen: int = field(compare=False)
 
-    @property
-    def stop(self) -> int:
-        return self.start + len(self.tokens)
+    @classmethod
+    def of(
+        cls,
+        tokens: Sequence[int],
+        origin: int,
+        path: str,
+        context: Context | None,
+        distance: int,
+        *,
+        is_placeholder: bool = False,
+    ) -> State:
+        """The key is sha256 over the mark of a placeholder, the tokens, and each state of the
+        context with its displacement. Every field has a fixed length or is preceded by its own,
+        so no two contents read alike."""
+        digest = hashlib.sha256(struct.pack("<7s?q", b"state 2", is_placeholder, len(tokens)))
+        digest.update(struct.pack(f"<{len(tokens)}q", *tokens))
+        if context is not None:
+            digest.update(struct.pack("<q64s", distance, context.key.encode()))
+        key = digest.hexdigest()
+        seen = len(tokens)
+        if context is not None and context.state.context is context.before:
+            seen += context.state.seen  # one causal pass: the last state saw what this one sees
+        elif context is not None:
+            others = closure(node for node, _ in _links(context, 0))
+            seen += sum(len(node.tokens) for node in others)
+        return cls(key, origin, tuple(tokens), is_placeholder, path, context, distance, seen)
 
     def __hash__(self) -> int:
         return hash(self.key)  # which a string remembers
 
 
-def nodes_of(layout: Layout, attention: Attention) -> tuple[Node, ...]:
-    """The node of each of the layout's spans, in their order."""
-    nodes: list[Node] = []
-    by_owner: dict[ModulePath, list[Node]] = {}
-    for span in layout.spans:
-        owners = seen_owners(span.owner, attention)
-        # Each list is in the order of declaration, which is that of positions along one path.
-        context = tuple(merge(*(by_owner.get(o, ()) for o in owners), key=lambda n: n.start))
-        path = name_of(span.owner, span.parameter)
-        is_placeholder = span.parameter is not None
-        key = state_key(span.tokens, span.start, is_placeholder, context)
-        node = Node(key, span.start, span.tokens, is_placeholder, path, context)
-        by_owner.setdefault(span.owner, []).append(node)
-        nodes.append(node)
-    return tuple(nodes)
+@dataclass(frozen=True, eq=False)
+class Context:
+    """The states that were seen: `state`, and those of `before`, the last of which stood
+    `distance` positions before it. In the order of positions."""
+
+    state: State
+    before: Context | None
+    distance: int
+
+    @cached_property
+    def key(self) -> str:
+        digest = hashlib.sha256(b"context 2" + self.state.key.encode())
+        if self.before is not None:
+            digest.update(struct.pack("<q64s", self.distance, self.before.key.encode()))
+        return digest.hexdigest()
 
 
-def seen_owners(owner: ModulePath, attention: Attention) -> list[ModulePath]:
-    """Whose earlier spans a state of `owner`'s is encoded seeing, placeholders among them.
+@dataclass(frozen=True)
+class Node:
+    """A state whose first token is at `start`."""
 
-    `guaranteed`: what every prompt that imports the owner holds before it: BOS and anonymous
-    text, the text of the owner's ancestors, the owner's own. `isolated` (the paper): the owner's
-    own only. Anonymous text sees BOS and the anonymous text before it under both.
-    """
-    if attention == "isolated":
-        return [owner]
-    return [owner[:depth] for depth in range(len(owner) + 1)]
+    state: State = field(compare=False)
+    start: int
+    key: str = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", self.state.key)
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    @property
+    def tokens(self) -> tuple[int, ...]:
+        return self.state.tokens
+
+    @property
+    def stop(self) -> int:
+        return self.start + len(self.state.tokens)
+
+    @property
+    def context(self) -> tuple[Node, ...]:
+        """Every node that its tokens see besides their own, in the order of positions."""
+        links = _links(self.state.context, self.start - self.state.distance)
+        return tuple(node for node, _ in reversed([*links]))
 
 
-def state_key(
-    tokens: Sequence[int], start: int, is_placeholder: bool, context: Iterable[Node]
-) -> str:
-    """sha256 over the tokens, the placeholder mark, and each context state with its displacement.
-
-    The position itself is no part of it: the same content moved as a whole is the same state.
-    Every field has a fixed length or is preceded by its own, so no two contents read alike.
-    """
-    digest = hashlib.sha256(b"state 1")
-    digest.update(struct.pack("<?q", is_placeholder, len(tokens)))
-    digest.update(struct.pack(f"<{len(tokens)}q", *tokens))
-    for node in context:
-        digest.update(struct.pack("<q64s", node.start - start, node.key.encode()))
-    return digest.hexdigest()
+def _links(link: Context | None, start: int) -> Iterator[tuple[Node, Context]]:
+    """The nodes of a context with their links, the last first, which stands at `start`."""
+    while link is not None:
+        yield Node(link.state, start), link
+        start -= link.distance
+        link = link.before
 
 
 def closure(nodes: Iterable[Node]) -> dict[Node, None]:
     """The closures of `nodes`, equal nodes once, each after the nodes that it sees."""
     found: dict[Node, None] = {}
+    listed: set[tuple[str, int]] = set()
 
     def visit(node: Node) -> None:
-        if node not in found:
-            for seen in node.context:
-                visit(seen)
-            found[node] = None
+        if node in found:
+            return
+        unseen = []
+        for seen, link in _links(node.state.context, node.start - node.state.distance):
+            place = (link.key, seen.start)
+            if place in listed:
+                break  # and so is all that stands before it in the list
+            listed.add(place)
+            unseen.append(seen)
+        for seen in reversed(unseen):
+            visit(seen)
+        found[node] = None
 
     for node in nodes:
         visit(node)

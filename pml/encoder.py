@@ -1,4 +1,4 @@
-"""From a node to its stored segment: one forward over its tokens, on top of its context."""
+"""From a state to its stored segment: one forward over its tokens, on top of its context."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ import torch
 from minillm.generate import CHUNK
 from minillm.kv import KVCache, KVSegment, Placed
 from minillm.model import ForwardPlan, Run, Transformer
-from pml.context import Node
+from pml.context import State
 
 
 def encode(
     model: Transformer,
-    node: Node,
-    context: Sequence[KVSegment],
+    state: State,
+    context: Sequence[Placed],
     cache: KVCache,
     progress: Callable[[int], None] | None = None,
 ) -> KVSegment:
-    """The keys and values of `node`'s tokens, seeing `context`, the segments of its context.
+    """The keys and values of `state`'s tokens from its origin on, seeing `context`: the segments of
+    the nodes in its context, placed.
 
-    A node is encoded alone, so that its bits depend on its own content only, and at the positions
-    that it will be placed at. `cache` is scratch memory; nodes that share a context one after
-    another share what lies in it.
+    A state is encoded alone, so that its bits depend on its own content only. `cache` is scratch
+    memory; states that share a context one after another share what lies in it.
     """
-    cache.bring([Placed(s, n.start) for s, n in zip(context, node.context, strict=True)])
+    cache.bring(context)
     start = cache.num_slots
-    for first in range(0, len(node.tokens), CHUNK):
-        tokens = torch.tensor(node.tokens[first : first + CHUNK], device=model.device)
-        at = node.start + first
+    for first in range(0, len(state.tokens), CHUNK):
+        tokens = torch.tensor(state.tokens[first : first + CHUNK], device=model.device)
+        at = state.origin + first
         positions = torch.arange(at, at + len(tokens), device=model.device)
         model(tokens, positions, ForwardPlan([Run(cache, len(tokens))], []))
         if progress:

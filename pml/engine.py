@@ -13,10 +13,10 @@ from torch import Tensor
 from minillm.checkpoint import LoadedModel
 from minillm.errors import LoadError
 from minillm.generate import Delta, FinishReason, check_max_tokens, decode, prefill, spell
-from minillm.kv import KVSegment
+from minillm.kv import KVSegment, Placed
 from minillm.sampling import Sampling
 from pml.assembly import fresh_tokens, placed_segments
-from pml.context import Node
+from pml.context import Node, State
 from pml.encoder import encode
 from pml.errors import PMLPromptError, did_you_mean, listed
 from pml.plan import PromptPlan
@@ -142,17 +142,17 @@ class PromptCache:
             raise PMLPromptError(message + did_you_mean(prompt.schema, self.schemas), prompt.at)
         return planner.plan(prompt)
 
-    def is_stored(self, node: Node) -> bool:
-        return self.key_of(node) in self.store
+    def is_stored(self, state: State) -> bool:
+        return self.key_of(state) in self.store
 
-    def key_of(self, node: Node) -> SegmentKey:
+    def key_of(self, state: State) -> SegmentKey:
         dtype = str(self.model.transformer.dtype).removeprefix("torch.")
         fingerprints = (self.model.fingerprint, self.model.tokenizer.fingerprint)
-        return segment_key(*fingerprints, dtype, node)
+        return segment_key(*fingerprints, dtype, state)
 
-    def missing(self, plan: PromptPlan) -> list[Node]:
-        """The nodes of `plan` whose states are not stored."""
-        return [node for node in plan.nodes if not self.is_stored(node)]
+    def missing(self, plan: PromptPlan) -> list[State]:
+        """The states that `plan` needs and the store lacks."""
+        return [state for state in plan.states if not self.is_stored(state)]
 
     def encode_schema(self, name: str, progress: Progress | None = None) -> int:
         """Encode all states that prompts of a schema can use and the store lacks; the tokens."""
@@ -160,25 +160,26 @@ class PromptCache:
 
     def encode(self, plan: PromptPlan, progress: Progress | None = None) -> int:
         """Encode what `plan` needs and the store lacks; the tokens encoded."""
-        return self._ensure(plan.nodes, progress)[1]
+        return self._ensure(plan.states, progress)[1]
 
     def _ensure(
-        self, nodes: Sequence[Node], progress: Progress | None = None
-    ) -> tuple[dict[Node, KVSegment], int]:
-        """The segments of `nodes`, in which each comes after its context; the tokens encoded."""
-        segments: dict[Node, KVSegment] = {}
+        self, states: Sequence[State], progress: Progress | None = None
+    ) -> tuple[dict[State, KVSegment], int]:
+        """The segments of `states`, in which each comes after its context; the tokens encoded."""
+        segments: dict[State, KVSegment] = {}
         encoded, scratch = 0, self.model.transformer.new_cache()
-        for node in nodes:
-            key = self.key_of(node)
+        for state in states:
+            key = self.key_of(state)
             segment = self.store.get(key)
             if segment is None:
-                context = [segments[seen] for seen in node.context]
-                tell = (lambda n, path=node.path: progress(path, n)) if progress else None
-                segment = encode(self.model.transformer, node, context, scratch, tell)
+                seen = Node(state, state.origin).context
+                context = [Placed(segments[node.state], node.start) for node in seen]
+                tell = (lambda n, path=state.path: progress(path, n)) if progress else None
+                segment = encode(self.model.transformer, state, context, scratch, tell)
                 self.store.put(key, segment)
-                encoded += len(node.tokens)
-                log.debug("encoded %s: %d tokens at %d", node.path, len(node.tokens), node.start)
-            segments[node] = segment
+                encoded += len(state.tokens)
+                log.debug("encoded %s: %d tokens", state.path, len(state.tokens))
+            segments[state] = segment
         return segments, encoded
 
     def prefill(
@@ -187,7 +188,7 @@ class PromptCache:
         """Bring the prompt's modules together and compute its fresh tokens."""
         plan = prompt if isinstance(prompt, PromptPlan) else self.plan(prompt)
         started = time.perf_counter()
-        segments, encoded = self._ensure(plan.nodes, progress)
+        segments, encoded = self._ensure(plan.states, progress)
         seconds = time.perf_counter() - started if encoded else 0.0
         self._latest = None
         copied = self._buffer.bring(placed_segments(plan, segments), plan.num_fresh)

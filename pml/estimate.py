@@ -25,7 +25,7 @@ class Estimate:
 def estimate(cache: PromptCache, plan: PromptPlan) -> Estimate:
     """What `plan` still needs encoded. Where that is nothing, nothing is measured."""
     missing = cache.missing(plan)
-    tokens = sum(len(node.tokens) for node in missing)
+    tokens = sum(len(state.tokens) for state in missing)
     model = cache.model.transformer
     kv_bytes = tokens * model.config.kv_bytes_per_token(model.dtype.itemsize)
     return Estimate(len(missing), tokens, kv_bytes, tokens and tokens / speed(model, tokens))

@@ -15,14 +15,16 @@ from pml.plan import PromptPlan
 def explain(cache: PromptCache, plan: PromptPlan) -> dict[str, object]:
     """What `pml explain --json` prints; `state` tells what the store holds before the run, and is
     "none" where no state is needed: for fresh spans, and for ghosts that nothing sees."""
-    needed = set(plan.nodes)
+    needed = set(plan.states)
 
     def state(node: Node | None) -> str:
-        return "none" if node not in needed else "hit" if cache.is_stored(node) else "miss"
+        if node is None or node.state not in needed:
+            return "none"
+        return "hit" if cache.is_stored(node.state) else "miss"
 
     return {
         "schema": plan.schema,
-        "layout": "fixed",
+        "layout": plan.layout,
         "attention": plan.attention,
         "model": cache.model.name,
         "dtype": str(cache.model.transformer.dtype).removeprefix("torch."),

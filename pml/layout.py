@@ -1,16 +1,17 @@
-"""Where everything of a schema stands: its text as tokens at positions (layout `fixed`).
+"""A schema's text as spans of tokens, and where they stand in the layout `fixed`.
 
     schema    ├ text ┤├──── union ────┤├ text ┤
                       ├ member a ┤            a union's members share its start,
                       ├─── member b ──┤       and it is as long as the longest
 
 Children take consecutive positions, a parameter takes its length, a nested module lies inside its
-parent. What a prompt leaves out stays a gap.
+parent. What a prompt leaves out stays a gap. The layout `packed` takes the same spans and gives
+them positions when a prompt is resolved (`pml/packed.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -34,6 +35,8 @@ class Span:
 
     `owner` is the module it belongs to, () for the schema's root, whose text is anonymous. The
     tokens stand at consecutive positions from `start`. `cached` is False under `cache="false"`.
+    `stand_in`: the words of a parameter's `scaffold` instead of placeholders, for the contexts
+    that let them speak for the argument.
     """
 
     index: int
@@ -42,6 +45,7 @@ class Span:
     tokens: tuple[int, ...]
     parameter: str | None = None
     cached: bool = True
+    stand_in: tuple[int, ...] | None = None
 
     @property
     def stop(self) -> int:
@@ -49,12 +53,18 @@ class Span:
 
 
 @dataclass(frozen=True)
-class Slot:
-    """The positions [start, start + length) that a parameter's argument may take."""
+class Section:
+    """What a named module, or the schema's root, holds itself: its spans in order.
 
-    owner: ModulePath
-    parameter: PromptParameter
+    `first` is the number of spans that are declared before it; `start` and `length` are its
+    positions in the layout `fixed`, which those of its children lie within.
+    """
+
+    module: Schema | PromptModule
+    spans: tuple[Span, ...]
+    first: int
     start: int
+    length: int
 
 
 @dataclass(frozen=True)
@@ -72,18 +82,14 @@ class Region:
 
 @dataclass(frozen=True)
 class Layout:
-    """A schema laid out: `spans` and `slots` in the order they are declared in."""
+    """A schema laid out: `spans` in the order they are declared in, `sections` by their path."""
 
     schema: Schema
     spans: tuple[Span, ...]
-    slots: tuple[Slot, ...]
+    sections: Mapping[ModulePath, Section]
     regions: tuple[Region, ...]
     length: int
     has_bos: bool
-
-    def region(self, path: ModulePath) -> Region:
-        """The region of the module at `path`."""
-        return next(r for r in self.regions if r.kind == "module" and r.path == path)
 
 
 def name_of(owner: ModulePath, parameter: str | None = None) -> str:
@@ -110,7 +116,8 @@ class _Builder:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
         self.spans: list[Span] = []
-        self.slots: list[Slot] = []
+        self.owned: dict[ModulePath, list[Span]] = {}
+        self.sections: dict[ModulePath, Section] = {}
         self.regions: list[Region] = []
         self.position = 0
         self.run: list[int] = []
@@ -122,14 +129,21 @@ class _Builder:
             self.close_run((), cached=True, depth=0)
         self.children(schema.children, (), cached=True, depth=0)
         self.close_run((), cached=True, depth=0)
+        self.close_section(schema, (), 0, 0)
         return Layout(
             schema,
             tuple(self.spans),
-            tuple(self.slots),
+            self.sections,
             tuple(self.regions),
             max((r.start + r.length for r in self.regions), default=0),
             has_bos=bos is not None,
         )
+
+    def close_section(
+        self, module: Schema | PromptModule, path: ModulePath, first: int, start: int
+    ) -> None:
+        spans = tuple(self.owned.pop(path, ()))
+        self.sections[path] = Section(module, spans, first, start, self.position - start)
 
     def children(
         self, children: Sequence[object], owner: ModulePath, *, cached: bool, depth: int
@@ -171,6 +185,7 @@ class _Builder:
         cached = cached and module.cache
         self.children(module.children, path, cached=cached, depth=depth + 1)
         self.close_run(path, cached=cached, depth=depth + 1)
+        self.close_section(module, path, first, start)
         tokens = sum(len(span.tokens) for span in self.spans[first:] if span.parameter is None)
         length = self.position - start
         region = Region("module", path, module.name, depth, start, length, tokens)
@@ -191,26 +206,41 @@ class _Builder:
     def parameter(
         self, parameter: PromptParameter, owner: ModulePath, *, cached: bool, depth: int
     ) -> None:
-        needed = len(self.tokenizer.encode(parameter.default or ""))
-        if needed > parameter.length:
-            raise PMLSyntaxError(
-                f"the default of parameter {parameter.name!r} has {needed} tokens, len is "
-                f"{parameter.length}; shorten it or raise len",
-                parameter.at,
-            )
-        self.slots.append(Slot(owner, parameter, self.position))
+        words = {"default": parameter.default, "scaffold": parameter.scaffold}
+        ids = {what: self.tokenizer.encode(text or "") for what, text in words.items()}
+        for what, tokens in ids.items():
+            if len(tokens) > parameter.length:
+                raise PMLSyntaxError(
+                    f"the {what} of parameter {parameter.name!r} has {len(tokens)} tokens, len is "
+                    f"{parameter.length}; shorten it or raise len",
+                    parameter.at,
+                )
         self.run = [self.tokenizer.placeholder_id] * parameter.length
-        self.close_run(owner, cached=cached, depth=depth, parameter=parameter.name)
+        stand_in = (*ids["scaffold"], *self.run[len(ids["scaffold"]) :])
+        self.close_run(
+            owner,
+            cached=cached,
+            depth=depth,
+            parameter=parameter.name,
+            stand_in=stand_in if parameter.scaffold else None,
+        )
 
     def close_run(
-        self, owner: ModulePath, *, cached: bool, depth: int, parameter: str | None = None
+        self,
+        owner: ModulePath,
+        *,
+        cached: bool,
+        depth: int,
+        parameter: str | None = None,
+        stand_in: tuple[int, ...] | None = None,
     ) -> None:
         """End the run of tokens of `owner`, if there is any: it becomes a span."""
         if not self.run:
             return
-        length = len(self.run)
-        span = Span(len(self.spans), owner, self.position, tuple(self.run), parameter, cached)
+        length, tokens = len(self.run), tuple(self.run)
+        span = Span(len(self.spans), owner, self.position, tokens, parameter, cached, stand_in)
         self.spans.append(span)
+        self.owned.setdefault(owner, []).append(span)
         kind: Literal["text", "parameter"] = "parameter" if parameter else "text"
         region = Region(kind, owner, parameter or "text", depth, span.start, length, length)
         self.regions.append(region)

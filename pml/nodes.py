@@ -24,7 +24,7 @@ from pml.errors import IN_CODE, Location
 ModulePath = tuple[str, ...]
 Role = Literal["system", "user", "assistant"]
 LayoutName = Literal["fixed", "packed"]
-ContextName = Literal["isolated", "guaranteed", "scaffold", "learned", "joint"]
+ContextName = Literal["isolated", "guaranteed", "learned", "joint"]
 SchemaNode: TypeAlias = (
     "PromptText | PromptRole[SchemaNode] | PromptParameter | PromptModule | PromptUnion"
 )

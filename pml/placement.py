@@ -1,20 +1,18 @@
-"""Where a prompt's own text goes: arguments into their slots, new text into the gaps it may use.
+"""A prompt in place: which spans of the schema it selects, its arguments and new text, and where.
 
-Text after an import starts right after the last selected token of that import and must end before
-the next selected content; text before the first import goes before that import likewise; text
-after the last import goes after everything.
+What both layouts share; `fixed.py` and `packed.py` give the positions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from minillm.tokenizer import Tokenizer
-from pml.errors import Location, PMLPromptError
-from pml.layout import Layout, Slot, name_of, role_markers
-from pml.prompt import Argument, Prompt, PromptImport
-from pml.schema import ModulePath, PromptRole, PromptText
+from pml.errors import PMLPromptError
+from pml.layout import Section, Span, name_of
+from pml.prompt import Argument
+from pml.schema import ModulePath, parameters_of
 
 PROMPT = "prompt"
 """How the prompt's own text is called among the paths of a plan."""
@@ -34,154 +32,49 @@ class Fresh:
         return self.start + len(self.tokens)
 
 
-def place_prompt(
-    prompt: Prompt, layout: Layout, tokenizer: Tokenizer
-) -> tuple[set[ModulePath], list[Fresh]]:
-    """The modules that `prompt` selects, () among them, and its arguments and texts in place."""
-    reader = _Reader(tokenizer)
-    reader.read(prompt)
-    imports = reader.imports
-    placed = [
-        _argument(slot, imports[slot.owner], tokenizer, prompt.at)
-        for slot in layout.slots
-        if slot.owner in imports
-    ]
-    used = [
-        _Used(span.start, span.stop, span.owner)
-        for span in layout.spans
-        if span.owner in imports and span.parameter is None
-    ]
-    used += [_Used(fresh.start, fresh.stop, fresh.owner) for fresh in placed if fresh.tokens]
-    for text in reader.texts:
-        start = _start(text, used, layout)
-        fresh = Fresh(PROMPT, text.parent, start, tuple(text.tokens))
-        _check_fits(fresh, used, text.at)
-        used.append(_Used(fresh.start, fresh.stop, fresh.owner, is_new=True))
-        placed.append(fresh)
-    return set(imports), [fresh for fresh in placed if fresh.tokens]
-
-
 @dataclass(frozen=True)
-class _Used:
-    """Positions [start, stop) taken by selected content of `owner`, or by new text in its tag."""
+class Standing:
+    """A selected span of the schema, the slots of arguments among them, and its first position."""
 
+    span: Span
     start: int
-    stop: int
-    owner: ModulePath
-    is_new: bool = False
 
 
 @dataclass
-class _Text:
-    """A run of new text in the tag of `parent`, and its neighbours among that tag's imports."""
+class Placement:
+    """`standing` in the order in which the prompt holds them; `fresh`: arguments and new text."""
 
-    parent: ModulePath
-    previous: ModulePath | None
-    at: Location
-    tokens: list[int] = field(default_factory=list)
-    next: ModulePath | None = None
+    standing: list[Standing] = field(default_factory=list)
+    fresh: list[Fresh] = field(default_factory=list)
 
+    def stand(
+        self, section: Section, span: Span, start: int, given: Mapping[str, Argument], by: Tokenizer
+    ) -> int:
+        """Place a span of `section`, a slot with its argument; the position after what is there.
 
-class _Reader:
-    """Walks a prompt: its imports with their arguments, and the runs of text between them.
-
-    A role tag does not end a run; its markers join the text around them.
-    """
-
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self.tokenizer = tokenizer
-        self.imports: dict[ModulePath, dict[str, Argument]] = {}
-        self.texts: list[_Text] = []
-        self.last_role: str | None = None
-
-    def read(self, prompt: Prompt) -> None:
-        self.imports[()] = dict(prompt.arguments)
-        last = self._level(prompt.children, _Text((), None, prompt.at), None)
-        if self.last_role == "user":
-            last.tokens += role_markers(self.tokenizer, "assistant", prompt.at).open
-        self._end(last)
-
-    def _level(self, children: Sequence[object], run: _Text, role: str | None) -> _Text:
-        """Read the children of one tag into `run` and those after it; the last, still open run."""
-        for child in children:
-            if isinstance(child, PromptText):
-                tokens = self.tokenizer.encode(child.text)
-                run = self._extend(run, tokens, child.at)
-                self.last_role = role
-            elif isinstance(child, PromptRole):
-                markers = role_markers(self.tokenizer, child.role, child.at)
-                run = self._extend(run, markers.open, child.at)
-                run = self._level(child.children, run, child.role)
-                run = self._extend(run, markers.close, child.at)
-                self.last_role = child.role
-            elif isinstance(child, PromptImport):
-                path = (*run.parent, child.name)
-                run.next = path
-                self._end(run)
-                self.imports[path] = dict(child.arguments)
-                self._end(self._level(child.children, _Text(path, None, child.at), role))
-                run = _Text(run.parent, path, child.at)
-        return run
-
-    def _extend(self, run: _Text, tokens: Sequence[int], at: Location) -> _Text:
-        if not run.tokens:
-            run.at = at
-        run.tokens += tokens
-        return run
-
-    def _end(self, run: _Text) -> None:
-        if run.tokens:
-            self.texts.append(run)
+        Raises `PMLPromptError` for an argument that is longer than its slot.
+        """
+        self.standing.append(Standing(span, start))
+        if span.parameter is None:
+            return start + len(span.tokens)
+        tokens = _argument(section, span, given, by)
+        if tokens:
+            path = name_of(span.owner, span.parameter)
+            self.fresh.append(Fresh(path, span.owner, start, tokens))
+        return start + len(tokens)
 
 
 def _argument(
-    slot: Slot, given: dict[str, Argument], tokenizer: Tokenizer, prompt_at: Location
-) -> Fresh:
-    """The argument of a slot, or the parameter's default, in the slot's positions."""
-    parameter = slot.parameter
+    section: Section, span: Span, given: Mapping[str, Argument], tokenizer: Tokenizer
+) -> tuple[int, ...]:
+    """The argument's tokens, or those of the parameter's default."""
+    parameter = parameters_of(section.module)[span.parameter or ""]
     argument = given.get(parameter.name)
-    text = argument.text if argument else (parameter.default or "")
-    tokens = tokenizer.encode(text)
-    if len(tokens) > parameter.length:
+    tokens = tokenizer.encode(argument.text if argument else parameter.default or "")
+    if argument and len(tokens) > parameter.length:
         raise PMLPromptError(
             f"argument {parameter.name!r} has {len(tokens)} tokens, its parameter holds "
             f"{parameter.length}; shorten it or raise len in the schema ({parameter.at})",
-            argument.at if argument else prompt_at,
+            argument.at,
         )
-    return Fresh(name_of(slot.owner, parameter.name), slot.owner, slot.start, tuple(tokens))
-
-
-def _start(text: _Text, used: Sequence[_Used], layout: Layout) -> int:
-    """Where a run of new text starts."""
-    if text.parent == () and text.next is None:
-        return max((taken.stop for taken in used), default=0)
-    if text.previous is None and text.next is not None:
-        bound = layout.region(text.next).start
-        start = max((taken.stop for taken in used if taken.start < bound), default=0)
-    else:
-        after = text.previous or text.parent
-        inside = [taken.stop for taken in used if taken.owner[: len(after)] == after]
-        start = max(inside, default=layout.region(after).start)
-    # Where other new text stands already, as it may beside an empty module, it follows that.
-    for taken in sorted((t for t in used if t.is_new), key=lambda t: t.start):
-        start = taken.stop if taken.start <= start < taken.stop else start
-    return start
-
-
-def _check_fits(text: Fresh, used: Sequence[_Used], at: Location) -> None:
-    """A run of text must end before the next selected content."""
-    after = [taken for taken in used if taken.stop > text.start]
-    following = min(after, key=lambda taken: taken.start, default=None)
-    if following is None or text.stop <= following.start:
-        return
-    free = max(0, following.start - text.start)
-    what = f"the text of {name_of(following.owner)}" if following.owner else "the schema's own text"
-    raise PMLPromptError(
-        f"new text of {_tokens(len(text.tokens))}, but only {_tokens(free)} fit here, before "
-        f'{what} at position {following.start}; shorten or move it, or use layout="packed"',
-        at,
-    )
-
-
-def _tokens(count: int) -> str:
-    return f"{count} token{'' if count == 1 else 's'}"
+    return tuple(tokens)

@@ -1,17 +1,19 @@
-"""A prompt resolved against a layout: what is reused, what is computed, where, and who sees whom.
+"""A prompt resolved: what is reused, what is computed, where, and who sees whom.
 
 The plan is data. The engine runs it with stored states, the oracle (`pml/reference.py`) as one
 plain forward under its mask, `pml explain` prints it, and the tests hold all three together.
 
     cached   tokens of a placed node: seen by the fresh tokens after them
     ghost    node tokens that fresh tokens do not see: placeholders, text that is computed afresh
-             here but stands in the context of something cached
-    fresh    arguments, new text, schema text that is not cached: computed for this prompt
+             here but stands in the context of something cached, what a moved state was encoded
+             seeing
+    fresh    arguments, new text, schema text that is not cached, recomputed tokens: computed for
+             this prompt
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -19,12 +21,10 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from minillm.tokenizer import Tokenizer
-from pml.context import Attention, Node, closure
-from pml.errors import PMLError
-from pml.layout import Layout, Span, name_of
-from pml.placement import Fresh, place_prompt
-from pml.prompt import Prompt, check_prompt
+from pml.context import Node, State, closure
+from pml.nodes import LayoutName
+from pml.placement import Fresh
+from pml.states import Attention
 
 Kind = Literal["cached", "ghost", "fresh"]
 
@@ -52,26 +52,36 @@ class PlanSpan:
 
 @dataclass(frozen=True)
 class PromptPlan:
-    """All tokens of the oracle, span by span; what the engine reuses and computes of them."""
+    """`placed` are the nodes that stand in the prompt, placeholders among them, and `recomputed`
+    says which of their tokens (offsets, ascending) are computed afresh; `texts` is all other fresh
+    text."""
 
     schema: str
+    layout: LayoutName
     attention: Attention
-    spans: tuple[PlanSpan, ...]
+    placed: tuple[Node, ...]
+    texts: tuple[Fresh, ...]
+    recomputed: Mapping[Node, tuple[int, ...]]
 
     @cached_property
     def reused(self) -> tuple[PlanSpan, ...]:
         """What is brought into the buffer, by position."""
-        return tuple(sorted(self._of("cached"), key=lambda span: span.start))
+        return tuple(sorted(self._parts("cached"), key=lambda span: span.start))
 
     @cached_property
     def fresh(self) -> tuple[PlanSpan, ...]:
         """What is computed, by position."""
-        return tuple(sorted(self._of("fresh"), key=lambda span: span.start))
+        spans = [PlanSpan(text.path, "fresh", text.start, text.tokens) for text in self.texts]
+        for part in self._parts("ghost"):
+            if part.node is not None and not part.node.state.is_placeholder:
+                spans.append(PlanSpan(part.path, "fresh", part.start, part.tokens))
+        return tuple(sorted(spans, key=lambda span: span.start))
 
     @cached_property
-    def nodes(self) -> tuple[Node, ...]:
+    def states(self) -> tuple[State, ...]:
         """Every state that must be there, each after those it is encoded seeing."""
-        return tuple(closure(span.node for span in self._of("cached") if span.node is not None))
+        needed = dict.fromkeys(span.node for span in self.reused if span.node is not None)
+        return tuple(dict.fromkeys(node.state for node in closure(needed)))
 
     @property
     def num_cached(self) -> int:
@@ -84,12 +94,33 @@ class PromptPlan:
     @property
     def next_position(self) -> int:
         """Where the first generated token stands."""
-        return max(span.stop for span in self.spans if span.kind != "ghost")
+        return max(span.stop for span in (*self.reused, *self.fresh))
 
     def selected(self) -> list[int]:
         """The tokens a reader of the prompt sees, in order: what full prefill computes."""
         spans = sorted((*self.reused, *self.fresh), key=lambda span: span.start)
         return [token for span in spans for token in span.tokens]
+
+    @cached_property
+    def spans(self) -> tuple[PlanSpan, ...]:
+        """All tokens of the oracle: the closures of the placed nodes, equal nodes once, each after
+        what it sees; then the fresh ones."""
+        visible = {node for node in self.placed if not node.state.is_placeholder}
+        indices: dict[Node, list[int]] = {}
+        spans: list[PlanSpan] = []
+        for node in closure(self.placed):
+            context = tuple(index for other in node.context for index in indices[other])
+            indices[node] = []
+            hidden = self.recomputed.get(node, ())
+            for part in _cut(node, hidden, "cached" if node in visible else "ghost"):
+                sees = (*context, *indices[node])
+                indices[node].append(len(spans))
+                spans.append(
+                    PlanSpan(
+                        node.state.path, part.kind, part.start, part.tokens, node, part.offset, sees
+                    )
+                )
+        return (*spans, *self.fresh)
 
     def tokens(self) -> list[int]:
         """The oracle's tokens, in the order of `spans`."""
@@ -115,75 +146,26 @@ class PromptPlan:
         np.fill_diagonal(mask, True)
         return mask
 
-    def _of(self, kind: Kind) -> list[PlanSpan]:
-        return [span for span in self.spans if span.kind == kind]
+    def _parts(self, kind: Kind) -> Iterator[PlanSpan]:
+        """The parts of the placed nodes that are of a kind."""
+        for node in self.placed:
+            whole: Kind = "ghost" if node.state.is_placeholder else "cached"
+            for part in _cut(node, self.recomputed.get(node, ()), whole):
+                if part.kind == kind:
+                    yield part
 
 
-def resolve(
-    prompt: Prompt,
-    layout: Layout,
-    nodes: Sequence[Node],
-    attention: Attention,
-    tokenizer: Tokenizer,
-    fresh_anonymous: int = 16,
-) -> PromptPlan:
-    """The plan of `prompt`; `nodes` are those of the layout's spans under `attention`.
-
-    Anonymous text of at most `fresh_anonymous` tokens that follows an imported module is computed
-    afresh, so that a closing marker sees what the prompt really holds; never under `isolated`.
-    Raises `PMLError` where prompt and schema do not fit or the prompt holds no token.
-    """
-    check_prompt(prompt, layout.schema)
-    owners, texts = place_prompt(prompt, layout, tokenizer)
-    limit = 0 if attention == "isolated" else fresh_anonymous
-    placed: list[Node] = []
-    fresh = list(texts)
-    after_module = False
-    for span in layout.spans:
-        if span.owner not in owners:
-            continue
-        after_module = after_module or span.owner != ()
-        if span.parameter is None and _is_fresh(span, layout, limit if after_module else 0):
-            fresh.append(Fresh(name_of(span.owner), span.owner, span.start, span.tokens))
-        elif span.cached:
-            placed.append(nodes[span.index])
-    if not fresh and all(node.is_placeholder for node in placed):
-        raise PMLError("the prompt holds no token: no text, and nothing of the schema", prompt.at)
-    return PromptPlan(layout.schema.name, attention, _spans(placed, fresh))
-
-
-def _is_fresh(span: Span, layout: Layout, limit: int) -> bool:
-    is_bos = layout.has_bos and span.index == 0
-    return not span.cached or (span.owner == () and not is_bos and len(span.tokens) <= limit)
-
-
-def _spans(placed: Sequence[Node], fresh: Sequence[Fresh]) -> tuple[PlanSpan, ...]:
-    """The closures of `placed` and the fresh text as spans.
-
-    A prompt that ends with a cached token has that one recomputed: the answer starts from it, and
-    must have seen all that the prompt holds. Its stored version stays, as a ghost.
-    """
-    seen = [node for node in placed if not node.is_placeholder and node.tokens]
-    last = max(seen, key=lambda node: node.stop, default=None)
-    if last is not None and any(text.stop > last.stop for text in fresh):
-        last = None
-    visible, indices = set(seen), dict[Node, list[int]]()
-    spans: list[PlanSpan] = []
-    for node in closure(placed):
-        context = tuple(index for other in node.context for index in indices[other])
-        kind: Kind = "cached" if node in visible else "ghost"
-        cut = len(node.tokens) - (node == last)
-        parts = [(kind, 0, node.tokens[:cut]), ("ghost", cut, node.tokens[cut:])]
-        indices[node] = []
-        for part, offset, tokens in parts:
-            if tokens:
-                own = (*context, *indices[node])
-                start = node.start + offset
-                indices[node].append(len(spans))
-                spans.append(PlanSpan(node.path, part, start, tokens, node, offset, own))
-    texts = list(fresh)
-    if last is not None:
-        texts.append(Fresh(last.path, (), last.stop - 1, last.tokens[-1:]))
-    texts.sort(key=lambda text: text.start)
-    spans += [PlanSpan(text.path, "fresh", text.start, text.tokens) for text in texts]
-    return tuple(spans)
+def _cut(node: Node, hidden: tuple[int, ...], kind: Kind) -> Iterator[PlanSpan]:
+    """The tokens of a node as spans of one kind each: the offsets `hidden` are ghosts."""
+    if not hidden:
+        yield PlanSpan(node.state.path, kind, node.start, node.tokens, node)
+        return
+    kinds: list[Kind] = [kind] * len(node.tokens)
+    for offset in hidden:
+        kinds[offset] = "ghost"
+    first = 0
+    for stop in range(1, len(kinds) + 1):
+        if stop == len(kinds) or kinds[stop] != kinds[first]:
+            tokens = node.tokens[first:stop]
+            yield PlanSpan(node.state.path, kinds[first], node.start + first, tokens, node, first)
+            first = stop

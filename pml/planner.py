@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
-from typing import get_args
+from typing import cast, get_args
 
 from minillm.tokenizer import Tokenizer
-from pml.context import ATTENTIONS, Attention, Node, closure, nodes_of
+from pml.context import Node, State, closure
 from pml.errors import PMLPromptError, PMLSyntaxError, listed
 from pml.layout import Layout, lay_out
 from pml.nodes import ContextName, LayoutName
-from pml.plan import PromptPlan, resolve
+from pml.plan import PromptPlan
 from pml.prompt import Prompt
-from pml.schema import Schema
+from pml.resolve import resolve
+from pml.schema import Schema, parameters_of
+from pml.states import ATTENTIONS, Attention, States, states_of
+
+log = logging.getLogger("pml")
 
 
 class NotBuiltYet(ValueError):
@@ -21,11 +26,12 @@ class NotBuiltYet(ValueError):
 
 @dataclass(frozen=True)
 class Planner:
-    """Plans the prompts of one schema. `nodes` are those of the layout's spans, in their order."""
+    """Plans the prompts of one schema."""
 
     layout: Layout
+    positions: LayoutName
     attention: Attention
-    nodes: tuple[Node, ...]
+    states: States
     tokenizer: Tokenizer
     max_positions: int
     fresh_anonymous: int
@@ -43,29 +49,37 @@ class Planner:
     ) -> Planner:
         """Lay `schema` out; `attention` and `layout` override what it says itself.
 
-        Raises `NotBuiltYet` for options this version lacks, and what `lay_out` raises.
+        Raises `NotBuiltYet` for options this version lacks, and what `lay_out` raises. Logs a
+        warning of `joint`.
         """
-        chosen = check_options(schema, attention, layout)
+        positions, chosen = check_options(schema, attention, layout)
+        if chosen == "joint":
+            log.warning(
+                'schema %r: attention="joint" is for comparison only: the words of modules that a '
+                "prompt does not import leak into its answer",
+                schema.name,
+            )
         laid_out = lay_out(schema, tokenizer)
-        for slot in laid_out.slots:
-            if slot.parameter.length > max_positions:
-                raise PMLSyntaxError(
-                    f"parameter {slot.parameter.name!r} holds {slot.parameter.length} tokens, the "
-                    f"model's context {max_positions}; lower len",
-                    slot.parameter.at,
-                )
-        nodes = nodes_of(laid_out, chosen)
-        return cls(laid_out, chosen, nodes, tokenizer, max_positions, fresh_anonymous)
+        for section in laid_out.sections.values():
+            for parameter in parameters_of(section.module).values():
+                if parameter.length > max_positions:
+                    raise PMLSyntaxError(
+                        f"parameter {parameter.name!r} holds {parameter.length} tokens, the "
+                        f"model's context {max_positions}; lower len",
+                        parameter.at,
+                    )
+        states = states_of(laid_out, chosen, positions)
+        return cls(laid_out, positions, chosen, states, tokenizer, max_positions, fresh_anonymous)
 
     @property
-    def usable(self) -> tuple[Node, ...]:
-        """The nodes that a prompt within the model's context can reuse, and what they see."""
-        reusable = (
-            self.nodes[span.index]
-            for span in self.layout.spans
-            if span.cached and span.parameter is None and span.stop <= self.max_positions
-        )
-        return tuple(closure(reusable))
+    def usable(self) -> tuple[State, ...]:
+        """The states that a prompt within the model's context can reuse, and what they see."""
+        spans = [s for s in self.layout.spans if s.cached and s.parameter is None]
+        found = [self.states.base[span.index] for span in spans]
+        for scaffold in self.states.scaffolds:
+            found += [scaffold[span.index] for span in spans if span.index in scaffold]
+        fitting = (s for s in found if s.origin + len(s.tokens) <= self.max_positions)
+        return tuple(node.state for node in closure(Node(s, s.origin) for s in fitting))
 
     def plan(self, prompt: Prompt) -> PromptPlan:
         """The prompt resolved: every token, its position, and what it sees.
@@ -73,35 +87,42 @@ class Planner:
         Raises `PMLError` for what is wrong with it, or if it outgrows the model's context.
         """
         plan = resolve(
-            prompt, self.layout, self.nodes, self.attention, self.tokenizer, self.fresh_anonymous
+            prompt,
+            self.layout,
+            self.states,
+            self.attention,
+            self.tokenizer,
+            self.fresh_anonymous,
+            self.positions,
         )
         if plan.next_position > self.max_positions:
+            advice = 'move large modules into a union, or take layout="packed"'
+            if self.positions == "packed":
+                advice = "write less"
             raise PMLPromptError(
                 f"the prompt reaches position {plan.next_position - 1}, the model's context ends "
-                f"at {self.max_positions - 1}; import less, or move large modules into a union",
+                f"at {self.max_positions - 1}; import less, or {advice}",
                 prompt.at,
             )
         return plan
 
 
-def check_options(schema: Schema, attention: str | None, layout: str | None) -> Attention:
-    """The attention to use: what is asked for, else what the schema says, else `guaranteed`.
+def check_options(
+    schema: Schema, attention: str | None, layout: str | None
+) -> tuple[LayoutName, Attention]:
+    """The layout and attention to use: what is asked for, else what the schema says, else `fixed`
+    and `guaranteed`.
 
-    Raises `NotBuiltYet` for a layout or an attention that this version does not have.
+    Raises `NotBuiltYet` for an attention that this version does not have.
     """
-    chosen_layout = layout or schema.layout or "fixed"
-    if chosen_layout not in get_args(LayoutName):
-        raise ValueError(f"layout is {chosen_layout!r}, expected {listed(get_args(LayoutName))}")
-    if chosen_layout != "fixed":
-        raise NotBuiltYet(f'layout "{chosen_layout}" is not built yet; this version has "fixed"')
+    positions = layout or schema.layout or "fixed"
     chosen = attention or schema.attention or "guaranteed"
+    if positions not in get_args(LayoutName):
+        raise ValueError(f"layout is {positions!r}, expected {listed(get_args(LayoutName))}")
     if chosen not in get_args(ContextName):
         names = listed(get_args(ContextName))
         raise ValueError(f"attention is {chosen!r}, expected {names}")
-    if schema.scaffolds:
-        raise NotBuiltYet("<scaffold> is not built yet; leave it out")
-    for known in ATTENTIONS:
-        if chosen == known:
-            return known
-    names = " and ".join(f'"{name}"' for name in ATTENTIONS)
-    raise NotBuiltYet(f'attention "{chosen}" is not built yet; this version has {names}')
+    if chosen not in ATTENTIONS:
+        names = listed(ATTENTIONS, "and")
+        raise NotBuiltYet(f'attention "{chosen}" is not built yet; this version has {names}')
+    return cast(LayoutName, positions), chosen

@@ -10,7 +10,7 @@ import hashlib
 from dataclasses import dataclass, field
 
 from minillm.kv import KVSegment
-from pml.context import Node
+from pml.context import State
 
 
 @dataclass(frozen=True)
@@ -21,13 +21,13 @@ class SegmentKey:
     origin: int
 
 
-def segment_key(model: str, tokenizer: str, dtype: str, node: Node) -> SegmentKey:
+def segment_key(model: str, tokenizer: str, dtype: str, state: State) -> SegmentKey:
     """sha256 over format, fingerprints of model and tokenizer, dtype, and the state's own key."""
     digest = hashlib.sha256(b"segment 1")
-    for value in (model, tokenizer, dtype, node.key):
+    for value in (model, tokenizer, dtype, state.key):
         data = value.encode()
         digest.update(len(data).to_bytes(8, "little") + data)
-    return SegmentKey(digest.hexdigest(), node.start)
+    return SegmentKey(digest.hexdigest(), state.origin)
 
 
 @dataclass

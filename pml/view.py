@@ -121,7 +121,9 @@ class _Rows:
             for region in layout.regions
             if region.kind == "module"
         }
-        self.slots = {(slot.owner, slot.parameter.name): slot.start for slot in layout.slots}
+        self.slots = {
+            (span.owner, span.parameter): span.start for span in layout.spans if span.parameter
+        }
 
     def all(self) -> Iterator[Row]:
         schema = self.layout.schema

@@ -31,7 +31,7 @@ ORDER = {
     """,
     "pml": """
         errors source diagnose markup nodes attributes whitespace include rules schema check
-        prompt writer layout context placement plan planner view
+        prompt writer layout context states asked placement fixed packed plan resolve planner view
         reference encoder store assembly engine explain estimate compare demo
         cli.documents cli.output cli.language cli.running cli
     """,
@@ -45,7 +45,8 @@ TORCH_FREE = {
     """,
     "pml": """
         errors source diagnose markup nodes attributes whitespace include rules schema check
-        prompt writer layout context placement plan planner view cli
+        prompt writer layout context states asked placement fixed packed plan resolve planner view
+        cli
     """,
 }
 

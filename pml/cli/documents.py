@@ -31,7 +31,6 @@ class LayoutName(StrEnum):
 class AttentionName(StrEnum):
     isolated = "isolated"
     guaranteed = "guaranteed"
-    scaffold = "scaffold"
     learned = "learned"
     joint = "joint"
 

@@ -58,7 +58,7 @@ def check(
         tell(error)
         found += 1
     for document in documents:
-        errors = list(_errors(document, parsed, laid_out))
+        errors = list(_errors(document, parsed, laid_out, layout))
         for wrong in errors:
             tell(wrong)
         found += len(errors)
@@ -111,12 +111,13 @@ def _max_positions(model: Path) -> int:
 
 
 def _errors(
-    document: Document, schema: Schema | None, laid_out: Planner | None
+    document: Document, schema: Schema | None, laid_out: Planner | None, layout: str | None
 ) -> Iterator[PMLError]:
     """All that is wrong with a prompt, as far as it can be told."""
     try:
         prompt = document.prompt()
-        found = list(prompt_errors(prompt, schema)) if schema else []
+        repeat = schema is not None and (layout or schema.layout) == "packed"
+        found = list(prompt_errors(prompt, schema, repeat=repeat)) if schema else []
         yield from found
         if laid_out and not found:
             laid_out.plan(prompt)
@@ -150,7 +151,7 @@ def _as_json(laid_out: Planner, plan: PromptPlan | None) -> dict[str, object]:
     layout = laid_out.layout
     content: dict[str, object] = {
         "schema": layout.schema.name,
-        "layout": "fixed",
+        "layout": laid_out.positions,
         "attention": laid_out.attention,
         "length": layout.length,
         "regions": [

@@ -71,8 +71,8 @@ class Session:
     def open(cls, schema: Path, prompt: str, model: Path, running: Running) -> Session:
         """What is wrong with the documents is told before the model is loaded."""
         document, parsed = read_prompt(prompt), read_schema(schema)
-        check_options(parsed, running.attention, running.layout)
-        check_prompt(document.prompt(), parsed)
+        positions, _ = check_options(parsed, running.attention, running.layout)
+        check_prompt(document.prompt(), parsed, repeat=positions == "packed")
         loaded = load_model(model, running.dtype, running.device, running.threads)
         from pml.engine import PromptCache
 

@@ -10,7 +10,7 @@ from minillm.generate import prefill
 from minillm.kv import KVSegment, Placed
 from minillm.model import Transformer
 from pml.assembly import fresh_tokens, placed_segments
-from pml.context import Node
+from pml.context import State
 from pml.engine import PromptCache
 from pml.plan import PromptPlan
 
@@ -23,11 +23,11 @@ def assert_same(actual: Tensor, expected: Tensor, tolerance: float = 1e-9) -> No
     assert difference <= tolerance, f"differs by {difference:.2e} of the scale {scale:.2e}"
 
 
-def encoded(cache: PromptCache, plan: PromptPlan) -> dict[Node, KVSegment]:
-    """The stored segments of a plan's nodes, encoded if they are not there yet."""
+def encoded(cache: PromptCache, plan: PromptPlan) -> dict[State, KVSegment]:
+    """The stored segments of a plan's states, encoded if they are not there yet."""
     cache.prefill(plan)
-    segments = {node: cache.store.segments[cache.key_of(node)] for node in plan.nodes}
-    assert all(segment.num_tokens == len(node.tokens) for node, segment in segments.items())
+    segments = {state: cache.store.segments[cache.key_of(state)] for state in plan.states}
+    assert all(segment.num_tokens == len(state.tokens) for state, segment in segments.items())
     return segments
 
 

@@ -25,8 +25,8 @@ from strategies import (
     write_prompt,
 )
 
-from minillm.kv import KVSegment
-from pml.context import ATTENTIONS
+from minillm.kv import KVSegment, Placed
+from pml.context import Node
 from pml.encoder import encode
 from pml.engine import PromptCache
 from pml.errors import PMLError
@@ -45,6 +45,7 @@ from pml.nodes import (
     parameters_of,
 )
 from pml.reference import full_prefill, oracle
+from pml.states import ATTENTIONS
 from pml.writer import write_schema
 
 DECODED = 4
@@ -89,7 +90,7 @@ def test_law_01_in_float32(case: Case) -> None:
     assert float(difference) <= 1e-4 * float(expected.max() - expected.min())
 
 
-@given(cases(), st.randoms(use_true_random=False), st.sampled_from(ATTENTIONS))
+@given(cases(), st.randoms(use_true_random=False), st.sampled_from(ATTENTIONS[:2]))
 def test_law_01_whatever_the_store_holds(case: Case, random: Random, attention: str) -> None:
     """Law 1 when the store holds the states of a schema that looks much the same.
 
@@ -117,10 +118,10 @@ def test_law_02_order_of_segments_changes_nothing(case: Case, random: Random) ->
 
     scratch = case.model.new_cache()
     stored = encoded(case.cache, case.plan)
-    for node, segment in stored.items():
-        shuffled = random.sample(node.context, len(node.context))
-        context = [stored[seen] for seen in shuffled]
-        again = encode(case.model, replace(node, context=tuple(shuffled)), context, scratch)
+    for state, segment in stored.items():
+        context = [Placed(stored[n.state], n.start) for n in Node(state, state.origin).context]
+        random.shuffle(context)
+        again = encode(case.model, state, context, scratch)
         assert_same(again.block, segment.block)
         assert torch.equal(again.offsets, segment.offsets)
 
@@ -156,7 +157,7 @@ def test_law_08_unselected_modules_change_nothing(case: Case) -> None:
 
 def _poison(cache: PromptCache, prompt: Prompt) -> None:
     """Make every stored number NaN that the prompt has no right to read."""
-    needed = {cache.key_of(node) for node in cache.plan(prompt).nodes}
+    needed = {cache.key_of(state) for state in cache.plan(prompt).states}
     for key, segment in cache.store.segments.items():
         if key not in needed:
             nan = torch.full_like(segment.block, float("nan"))
@@ -261,10 +262,10 @@ def test_law_15_warm_equals_cold(data: st.DataObject, case: Case, random: Random
     computed again.
     """
     cache, store = case.cache, case.cache.store
-    states = len(case.plan.nodes)
+    states = len(case.plan.states)
     text = write_prompt(case.prompt)
     cold, logits = cache.generate(text, max_tokens=DECODED), cache.prefill(case.plan).logits
-    assert cold.usage.encoded_tokens == sum(len(node.tokens) for node in case.plan.nodes)
+    assert cold.usage.encoded_tokens == sum(len(state.tokens) for state in case.plan.states)
     assert (store.hits, store.misses) == (states, states)
 
     cache.prefill(fitted(cache.plan, data.draw(prompts(case.schema)))[0])

@@ -22,15 +22,19 @@ from strategies import (
 
 from minillm.tokenizer import ByteTokenizer, Tokenizer
 from pml.check import check_prompt
-from pml.context import ATTENTIONS, Attention, Node, nodes_of
+from pml.context import Node, State
 from pml.errors import PMLError
 from pml.layout import Layout, gaps, lay_out
 from pml.nodes import Prompt, PromptModule, Schema, children_of, unions_of
-from pml.plan import PromptPlan, resolve
+from pml.plan import PromptPlan
 from pml.prompt import parse_prompt
+from pml.resolve import resolve
+from pml.states import ATTENTIONS, Attention, states_of
 
 
-@given(st.data(), schemas(), tokenizers(), st.sampled_from(ATTENTIONS), st.sampled_from((16, 4)))
+@given(
+    st.data(), schemas(), tokenizers(), st.sampled_from(ATTENTIONS[:2]), st.sampled_from((16, 4))
+)
 def test_law_09_positions_are_accounted_for(
     data: st.DataObject, schema: Schema, tokenizer: Tokenizer, attention: Attention, short: int
 ) -> None:
@@ -42,10 +46,10 @@ def test_law_09_positions_are_accounted_for(
     text behind it, members of a union one after another, and positions that nobody asked for.
     """
     layout = lay_out(schema, tokenizer)
-    nodes = nodes_of(layout, attention)
+    states = states_of(layout, attention)
 
     def planned(prompt: Prompt) -> PromptPlan:
-        return resolve(prompt, layout, nodes, attention, tokenizer, short)
+        return resolve(prompt, layout, states, attention, tokenizer, short)
 
     prompt, plan = fitted(planned, data.draw(prompts(schema)))
     used = [p for span in (*plan.reused, *plan.fresh) for p in range(span.start, span.stop)]
@@ -72,16 +76,15 @@ def test_law_09_positions_are_accounted_for(
 
 def _check_unions(owner: Schema | PromptModule, path: tuple[str, ...], layout: Layout) -> None:
     for union in unions_of(owner):
-        regions = [layout.region((*path, member.name or "")) for member in union.members]
+        regions = [layout.sections[*path, member.name or ""] for member in union.members]
         assert len({region.start for region in regions}) == 1, "a union's members do not share"
         stop = max(region.start + region.length for region in regions)
         whole = [r for r in layout.regions if r.kind == "union" and r.path == path]
         assert any((r.start, r.start + r.length) == (regions[0].start, stop) for r in whole)
     for name, module in children_of(owner).items():
-        inner, outer = layout.region((*path, name)), layout.region(path) if path else None
-        if outer is not None:
-            assert outer.start <= inner.start
-            assert inner.start + inner.length <= outer.start + outer.length
+        inner, outer = layout.sections[*path, name], layout.sections[path]
+        assert outer.start <= inner.start
+        assert inner.start + inner.length <= outer.start + outer.length
         _check_unions(module, (*path, name), layout)
 
 
@@ -96,7 +99,7 @@ def test_law_10_a_written_prompt_is_parsed_again(data: st.DataObject, schema: Sc
     assert parse_prompt(write_prompt(prompt)) == prompt
 
 
-@given(schemas(), st.randoms(use_true_random=False), tokenizers(), st.sampled_from(ATTENTIONS))
+@given(schemas(), st.randoms(use_true_random=False), tokenizers(), st.sampled_from(ATTENTIONS[:2]))
 def test_a_key_is_what_a_state_is(
     schema: Schema, random: Random, tokenizer: Tokenizer, attention: Attention
 ) -> None:
@@ -111,17 +114,18 @@ def test_a_key_is_what_a_state_is(
     numbers: dict[object, int] = {}  # of contents, told apart by all that they are
     known: dict[str, int] = {}
     for one in (schema, lookalike(schema, random)):
-        numbered: dict[Node, int] = {}
-        for node in nodes_of(lay_out(one, tokenizer), attention):
-            context = frozenset((o.start - node.start, numbered[o]) for o in node.context)
-            content = (node.tokens, node.is_placeholder, context)
-            numbered[node] = numbers.setdefault(content, len(numbers))
-            assert known.setdefault(node.key, numbered[node]) == numbered[node]
+        numbered: dict[State, int] = {}
+        for state in states_of(lay_out(one, tokenizer), attention).base:
+            seen = Node(state, state.origin).context
+            context = frozenset((o.start - state.origin, numbered[o.state]) for o in seen)
+            content = (state.tokens, state.is_placeholder, context)
+            numbered[state] = numbers.setdefault(content, len(numbers))
+            assert known.setdefault(state.key, numbered[state]) == numbered[state]
     assert len(known) == len(numbers)
 
 
 @settings(max_examples=5 * settings().max_examples)  # 1,000 in `make test`
-@given(st.data(), schemas(), tokenizers(), st.sampled_from(ATTENTIONS))
+@given(st.data(), schemas(), tokenizers(), st.sampled_from(ATTENTIONS[:2]))
 def test_law_17_the_plan_is_what_the_page_says(
     data: st.DataObject, schema: Schema, tokenizer: Tokenizer, attention: Attention
 ) -> None:
@@ -133,12 +137,12 @@ def test_law_17_the_plan_is_what_the_page_says(
     oracle that agree with each other and both differ from the page: what law 1 cannot see.
     """
     layout = lay_out(schema, tokenizer)
-    nodes = nodes_of(layout, attention)
+    states = states_of(layout, attention)
     lengths = {len(span.tokens) for span in layout.spans if span.owner == ()}
     short = data.draw(st.sampled_from(sorted({0, 16, *lengths})))
 
     def planned(prompt: Prompt) -> PromptPlan:
-        return resolve(prompt, layout, nodes, attention, tokenizer, short)
+        return resolve(prompt, layout, states, attention, tokenizer, short)
 
     prompt = data.draw(prompts(schema))
     check_prompt(prompt, schema)

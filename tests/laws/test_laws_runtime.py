@@ -22,7 +22,7 @@ from minillm.kv import KVSegment, Placed
 from minillm.model import ForwardPlan, Run
 from minillm.rope import Rope, apply_rope
 from minillm.visibility import Visibility, by_matrix, by_position
-from pml.context import Node
+from pml.context import Node, State
 from pml.encoder import encode
 
 
@@ -52,18 +52,19 @@ def test_law_04_a_moved_state_is_the_state_encoded_there(case: Case, distance: i
     segments whose positions stay behind.
     """
     segments, scratch = encoded(case.cache, case.plan), case.model.new_cache()
-    there: dict[Node, tuple[Node, KVSegment]] = {}
-    for node, segment in segments.items():
-        start, context = node.start + distance, tuple(there[seen][0] for seen in node.context)
-        moved = replace(node, start=start, context=context)
-        seen = [there[other][1] for other in node.context]
-        there[node] = (moved, encode(case.model, moved, seen, scratch))
+    there: dict[State, KVSegment] = {}
+    for state, segment in segments.items():
+        moved = replace(state, origin=state.origin + distance)
+        seen = Node(moved, moved.origin).context
+        context = [Placed(there[node.state], node.start) for node in seen]
+        there[state] = encode(case.model, moved, context, scratch)
         cache = case.model.new_cache()
-        cache.bring([Placed(segment, start)])
-        assert cache.positions.tolist() == list(range(start, start + len(node.tokens)))
+        cache.bring([Placed(segment, moved.origin)])
+        stop = moved.origin + len(state.tokens)
+        assert cache.positions.tolist() == list(range(moved.origin, stop))
         for layer in range(case.model.config.num_layers):
-            assert_same(cache.keys(layer), there[node][1].block[layer, 0])
-            assert_same(cache.values(layer), there[node][1].block[layer, 1])
+            assert_same(cache.keys(layer), there[state].block[layer, 0])
+            assert_same(cache.values(layer), there[state].block[layer, 1])
 
 
 @given(st.data(), model_shapes())

@@ -158,9 +158,9 @@ class TestRun:
         assert (done.exit_code, done.stdout) == (0, answer.text + "\n")
         loading, encoding, summary = done.stderr.splitlines()
         assert loading.startswith("loading tiny: ") and loading.endswith("(an estimate)")
-        nodes = answer.plan.nodes
-        tokens = sum(len(node.tokens) for node in nodes)
-        assert encoding.startswith(f"encoding {len(nodes)} states: {tokens} tokens, ")
+        states = answer.plan.states
+        tokens = sum(len(state.tokens) for state in states)
+        assert encoding.startswith(f"encoding {len(states)} states: {tokens} tokens, ")
         assert f"reused {answer.usage.cached_tokens} tokens" in summary
 
     def test_json(self) -> None:
@@ -309,13 +309,7 @@ def test_demo_hands_its_flags_on(monkeypatch: pytest.MonkeyPatch) -> None:
 class TestExitCodes:
     @pytest.mark.parametrize("command", ["run", "explain", "compare"])
     @pytest.mark.parametrize(
-        ("option", "line"),
-        [
-            (("--layout", "packed"), 'layout "packed" is not built yet'),
-            (("--attention", "scaffold"), 'attention "scaffold" is not built yet'),
-            (("--attention", "learned"), 'attention "learned" is not built yet'),
-            (("--attention", "joint"), 'attention "joint" is not built yet'),
-        ],
+        ("option", "line"), [(("--attention", "learned"), 'attention "learned" is not built yet')]
     )
     def test_what_is_not_built_yet_is_one_line(
         self, command: str, option: tuple[str, str], line: str
@@ -327,7 +321,7 @@ class TestExitCodes:
 
     def test_a_schema_may_ask_for_it_too(self, tmp_path: Path) -> None:
         later = tmp_path / "later.pml"
-        later.write_text('<schema name="later" layout="packed">text</schema>')
+        later.write_text('<schema name="later" attention="learned">text</schema>')
         assert pml("check", later).exit_code == 0
         assert pml("map", later, "--model", "tiny").exit_code == 2
 

@@ -115,8 +115,8 @@ def test_a_wrong_prompt_is_refused_before_anything_is_timed(cache: PromptCache) 
 def test_what_encoding_takes_is_told_exactly_but_for_the_time(cache: PromptCache) -> None:
     plan = cache.plan(PROMPTS[0])
     expected = estimate(cache, plan)
-    assert expected.states == len(plan.nodes)
-    assert expected.tokens == sum(len(node.tokens) for node in plan.nodes)
+    assert expected.states == len(plan.states)
+    assert expected.tokens == sum(len(state.tokens) for state in plan.states)
     assert expected.seconds > 0
     cache.prefill(plan)
     assert expected.kv_bytes == cache.store.num_bytes

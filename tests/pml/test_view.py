@@ -8,11 +8,12 @@ import pytest
 from rich.cells import cell_len
 
 from minillm.tokenizer import ByteTokenizer
-from pml.context import nodes_of
 from pml.layout import Layout, lay_out
-from pml.plan import PromptPlan, resolve
+from pml.plan import PromptPlan
 from pml.prompt import parse_prompt
+from pml.resolve import resolve
 from pml.schema import parse_schema
+from pml.states import states_of
 from pml.view import PATTERNS, printable, prompt_ruler, ruler
 
 REFERENCE = Path(__file__).parent / "data" / "reference_schemas"
@@ -69,8 +70,8 @@ def laid_out(text: str | bytes) -> Layout:
 
 
 def planned(layout: Layout, prompt: str) -> PromptPlan:
-    nodes = nodes_of(layout, "guaranteed")
-    return resolve(parse_prompt(prompt), layout, nodes, "guaranteed", TOKENIZER)
+    states = states_of(layout, "guaranteed")
+    return resolve(parse_prompt(prompt), layout, states, "guaranteed", TOKENIZER)
 
 
 def test_a_schema_is_drawn() -> None:
@@ -95,7 +96,7 @@ def test_a_ruler_is_as_wide_as_asked_and_never_wider(width: int) -> None:
 
 def test_a_row_covers_exactly_the_columns_that_its_positions_reach_into() -> None:
     layout = laid_out(TRIP)
-    goa, rome = layout.region(("goa",)), layout.region(("rome",))
+    goa, rome = layout.sections["goa",], layout.sections["rome",]
     union_end = rome.start + rome.length  # its longest member's
     for width in range(60, 161):
         lines = ruler(layout, width).splitlines()

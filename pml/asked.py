@@ -1,0 +1,84 @@
+"""What a prompt asks for, in its own order: imports with their arguments, runs of new text between.
+
+A role tag is no part of this tree: its markers join the text around them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from minillm.tokenizer import Tokenizer
+from pml.errors import Location
+from pml.layout import role_markers
+from pml.prompt import Argument, Prompt, PromptImport
+from pml.schema import ModulePath, PromptRole, PromptText
+
+
+@dataclass
+class NewText:
+    """A run of new text; `at` is where it begins."""
+
+    at: Location
+    tokens: list[int] = field(default_factory=list)
+
+
+@dataclass
+class Asked:
+    """An import, or the prompt itself at (): run i of `texts` stands before import i, the last run
+    after all of them. A run may be empty."""
+
+    path: ModulePath
+    arguments: Mapping[str, Argument]
+    texts: list[NewText]
+    imports: list[Asked] = field(default_factory=list)
+
+    def all(self) -> Iterator[Asked]:
+        """This one and all imports inside, in the prompt's order."""
+        yield self
+        for inner in self.imports:
+            yield from inner.all()
+
+
+def read_asked(prompt: Prompt, tokenizer: Tokenizer) -> Asked:
+    """Tokenise each text of `prompt` alone. If the last text stands in a `<user>`, or a turn of the
+    user comes last, the assistant's opening marker follows it.
+
+    Raises `PMLError` for a role tag when the tokenizer has no markers for that role.
+    """
+    reader = _Reader(tokenizer)
+    root = Asked((), prompt.arguments, [NewText(prompt.at)])
+    reader.read(prompt.children, root, None)
+    if reader.last_role == "user":
+        root.texts[-1].tokens += role_markers(tokenizer, "assistant", prompt.at).open
+    return root
+
+
+class _Reader:
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.tokenizer = tokenizer
+        self.last_role: str | None = None
+        """The role that the last text, a role's markers being text too, stands in."""
+
+    def read(self, children: Sequence[object], tag: Asked, role: str | None) -> None:
+        for child in children:
+            if isinstance(child, PromptText):
+                self.extend(tag, self.tokenizer.encode(child.text), child.at)
+                self.last_role = role
+            elif isinstance(child, PromptRole):
+                markers = role_markers(self.tokenizer, child.role, child.at)
+                self.extend(tag, markers.open, child.at)
+                self.read(child.children, tag, child.role)
+                self.extend(tag, markers.close, child.at)
+                self.last_role = child.role
+            elif isinstance(child, PromptImport):
+                path = (*tag.path, child.name)
+                inner = Asked(path, child.arguments, [NewText(child.at)])
+                self.read(child.children, inner, role)
+                tag.imports.append(inner)
+                tag.texts.append(NewText(child.at))
+
+    def extend(self, tag: Asked, tokens: Sequence[int], at: Location) -> None:
+        run = tag.texts[-1]
+        run.at = run.at if run.tokens else at
+        run.tokens += tokens
