@@ -1,82 +1,93 @@
 """Reading the attributes of a tag, each wrong one with its own place."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
-from pml.errors import PMLSyntaxError, did_you_mean, listed, quoted
+from pml.errors import (
+    PMLSyntaxError,
+    Report,
+    closest,
+    did_you_mean,
+    listed,
+    quoted,
+)
 from pml.markup import Element
 
 LONGEST_PARAMETER = 1_000_000
 
 
-def check_attributes(element: Element, known: tuple[str, ...]) -> None:
-    """Refuse an attribute that the tag does not have."""
-    for name in element.attributes:
-        if name not in known:
-            expected = f"expected {listed(known)}" if known else "it takes none"
-            message = f"<{element.tag}> has no attribute {quoted(name)}; {expected}"
-            raise wrong(element, name, message + did_you_mean(name, known))
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """The attributes of `element`. What is wrong with one is reported; then a value is given that
+    will do: what stands there, or the default."""
 
+    element: Element
+    report: Report
 
-def wrong(element: Element, attribute: str, message: str) -> PMLSyntaxError:
-    return PMLSyntaxError(message, element.attribute_at(attribute))
+    def only(self, *known: str) -> None:
+        """Report every attribute that the tag does not have."""
+        for name in self.element.attributes:
+            if name not in known:
+                expected = f"expected {listed(known)}" if known else "it takes none"
+                message = f"<{self.element.tag}> has no attribute {quoted(name)}; {expected}"
+                self.wrong(name, message, "unknown-attribute", closest(name, known))
 
+    def wrong(
+        self, name: str, message: str, code: str = "wrong-value", suggestion: str | None = None
+    ) -> None:
+        """Report the attribute `name`."""
+        message += did_you_mean(suggestion)
+        at = self.element.attribute_at(name)
+        self.report(PMLSyntaxError(message, at, code=code, suggestion=suggestion))
 
-def required(element: Element, name: str, example: str) -> str:
-    """The value of an attribute that must be there and not be empty."""
-    value = element.attributes.get(name)
-    if value is None:
-        message = f'<{element.tag}> has no {name}; write <{element.tag} {name}="{example}">'
-        raise PMLSyntaxError(message, element.at)
-    return _checked(element, name, value, example)
+    def required(self, name: str, example: str) -> str:
+        """The value of an attribute that must be there and not be empty."""
+        value = self.optional(name, example)
+        if value is None:
+            self._missing(name, f'write <{self.element.tag} {name}="{example}">')
+        return value or ""
 
+    def optional(self, name: str, example: str) -> str | None:
+        """The value of an attribute that may be missing but not empty."""
+        value = self.element.attributes.get(name)
+        if value is not None and not value.strip():
+            self.wrong(name, f'{name}={quoted(value)} is empty; write {name}="{example}"')
+        elif value is not None and value.strip() != value:
+            self.wrong(name, f"{name}={quoted(value)} has white space at its ends; remove it")
+        return value
 
-def optional(element: Element, name: str, example: str) -> str | None:
-    """The value of an attribute that may be missing but not empty."""
-    value = element.attributes.get(name)
-    return None if value is None else _checked(element, name, value, example)
+    def choice(self, name: str, values: Iterable[str], default: str | None = None) -> str | None:
+        """One of some words, or the default if the attribute is missing."""
+        value = self.element.attributes.get(name)
+        if value is not None and value not in (known := tuple(values)):
+            message = f"{name}={quoted(value)}; expected {listed(known)}"
+            self.wrong(name, message, suggestion=closest(value, known))
+            return default
+        return default if value is None else value
 
+    def flag(self, name: str, default: bool) -> bool:
+        return self.choice(name, ("true", "false"), str(default).lower()) == "true"
 
-def choice(
-    element: Element, name: str, values: Iterable[str], default: str | None = None
-) -> str | None:
-    """One of some words, or the default if the attribute is missing."""
-    value = element.attributes.get(name, default)
-    if name in element.attributes and value not in (known := tuple(values)):
-        message = f"{name}={quoted(str(value))}; expected {listed(known)}"
-        raise wrong(element, name, message + did_you_mean(str(value), known))
-    return value
+    def length(self) -> int:
+        """The tokens of a parameter, from `len` or `length`."""
+        given = [name for name in ("len", "length") if name in self.element.attributes]
+        tag = self.element.tag
+        if not given:
+            self._missing("len", f'write <{tag} len="8"> for a slot of 8 tokens')
+            return 1
+        if len(given) == 2:
+            self.wrong(given[1], f"<{tag}> has both len and length; they mean the same, keep one")
+        name, value = given[0], self.element.attributes[given[0]]
+        if not (value.isascii() and value.isdigit() and len(value) <= 9 and int(value) > 0):
+            self.wrong(name, f"{name}={quoted(value)}; expected a number of tokens, 1 or more")
+        elif int(value) > LONGEST_PARAMETER:
+            most = f"expected at most {LONGEST_PARAMETER:,} tokens"
+            self.wrong(name, f"{name}={quoted(value)}; {most}")
+        else:
+            return int(value)
+        return 1
 
-
-def flag(element: Element, name: str, default: bool) -> bool:
-    return choice(element, name, ("true", "false"), str(default).lower()) == "true"
-
-
-def length(element: Element) -> int:
-    """The tokens of a parameter, from `len` or `length`."""
-    names = [name for name in ("len", "length") if name in element.attributes]
-    if not names:
-        message = (
-            f'<{element.tag}> has no len; write <{element.tag} len="8"> for a slot of 8 tokens'
-        )
-        raise PMLSyntaxError(message, element.at)
-    if len(names) == 2:
-        message = f"<{element.tag}> has both len and length; they mean the same, keep one"
-        raise wrong(element, names[1], message)
-    value = element.attributes[names[0]]
-    if not (value.isascii() and value.isdigit() and len(value) <= 9 and int(value) > 0):
-        message = f"{names[0]}={quoted(value)}; expected a number of tokens, 1 or more"
-        raise wrong(element, names[0], message)
-    if int(value) > LONGEST_PARAMETER:
-        message = f"{names[0]}={quoted(value)}; expected at most {LONGEST_PARAMETER:,} tokens"
-        raise wrong(element, names[0], message)
-    return int(value)
-
-
-def _checked(element: Element, name: str, value: str, example: str) -> str:
-    bare = value.strip()
-    if not bare:
-        raise wrong(element, name, f'{name}={quoted(value)} is empty; write {name}="{example}"')
-    if bare != value:
-        message = f"{name}={quoted(value)} has white space at its ends; remove it"
-        raise wrong(element, name, message)
-    return value
+    def _missing(self, name: str, advice: str) -> None:
+        tag, at = self.element.tag, self.element.at
+        message = f"<{tag}> has no {name}; {advice}"
+        self.report(PMLSyntaxError(message, at, code="missing-attribute"))

@@ -4,8 +4,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pml.errors import PMLPromptError, did_you_mean, listed, quoted
+from pml.errors import PMLPromptError, Related, closest, did_you_mean, listed, quoted
 from pml.nodes import (
+    Argument,
     ModulePath,
     Place,
     Prompt,
@@ -41,7 +42,7 @@ def prompt_errors(
     """All that does not fit, an import's own errors before those of what it holds."""
     if prompt.schema != schema.name:
         message = f"the prompt asks for schema {quoted(prompt.schema)}; this one is called"
-        yield PMLPromptError(f"{message} {quoted(schema.name)}", prompt.at)
+        yield PMLPromptError(f"{message} {quoted(schema.name)}", prompt.at, code="other-schema")
     else:
         yield from _Checker(schema, repeat).scope(_Scope(schema, (), None, None), prompt)
 
@@ -88,7 +89,12 @@ class _Checker:
             if union.required and id(union) not in chosen:
                 names = listed(member.name or "" for member in union.members)
                 message = f"{scope.named} requires a member of its union; import one of {names}"
-                yield PMLPromptError(message, given.at)
+                yield PMLPromptError(
+                    message,
+                    given.at,
+                    code="union-required",
+                    related=[Related(union.at, "the union")],
+                )
 
     def imported(
         self, scope: _Scope, place: Place, node: PromptImport, turn: Turn | None
@@ -99,7 +105,10 @@ class _Checker:
             where = "stands in" if role else "holds"
             message = f"module {quoted(node.name)} {where} <{inner.role}> of the schema"
             advice = f"a role holds no role; import it outside the <{turn.role}> of line"
-            yield PMLPromptError(f"{message}; {advice} {turn.at.line}", node.at)
+            related = [Related(inner.at, f"<{inner.role}> of the schema")]
+            yield PMLPromptError(
+                f"{message}; {advice} {turn.at.line}", node.at, code="role-in-role", related=related
+            )
         path = (*scope.path, node.name)
         yield from self.scope(_Scope(place.module, path, role, turn), node)
 
@@ -121,18 +130,24 @@ def _turn_errors(scope: _Scope, node: Turn, turn: Turn | None) -> Iterator[PMLPr
     if outer is not None:
         whose = "" if turn else " of the schema"
         message = f"<{node.role}> inside <{outer.role}>{whose}, line {outer.at.line}"
-        yield PMLPromptError(f"{message}: a role holds no role; leave it out here", node.at)
+        message += ": a role holds no role; leave it out here"
+        related = [Related(outer.at, f"the outer <{outer.role}>")]
+        yield PMLPromptError(message, node.at, code="role-in-role", related=related)
 
 
 def _repeated(first: PromptImport, second: PromptImport) -> PMLPromptError:
     message = f"a second import of {quoted(second.name)}, after that of line {first.at.line}"
-    return PMLPromptError(f'{message}; keep one, or take layout="packed"', second.at)
+    message += '; keep one, or take layout="packed"'
+    related = [Related(first.at, "the first import")]
+    return PMLPromptError(message, second.at, code="repeated-import", related=related)
 
 
 def _rivals(first: PromptImport, second: PromptImport) -> PMLPromptError:
     both = f"{quoted(first.name)} of line {first.at.line} and {quoted(second.name)}"
     advice = "of which a union admits one; keep one of them"
-    return PMLPromptError(f"the prompt imports both {both}, {advice}", second.at)
+    related = [Related(first.at, f"the import of {quoted(first.name)}")]
+    message = f"the prompt imports both {both}, {advice}"
+    return PMLPromptError(message, second.at, code="union-rivals", related=related)
 
 
 def _arguments(
@@ -141,13 +156,17 @@ def _arguments(
     parameters = parameters_of(scope.owner)
     for name, argument in given.arguments.items():
         if name not in parameters:
-            message = f"{scope.named} has no parameter {quoted(name)}"
-            yield PMLPromptError(message + _where_parameter(schema, scope, name), argument.at)
+            yield _unknown_parameter(schema, scope, name, argument)
     for name, parameter in parameters.items():
         if parameter.default is None and name not in given.arguments:
             message = f"{scope.named} lacks its argument {quoted(name)}, which has no default"
             advice = f"write {_opening(given, name)}, at most {parameter.length} tokens long"
-            yield PMLPromptError(f"{message}; {advice}", given.at)
+            yield PMLPromptError(
+                f"{message}; {advice}",
+                given.at,
+                code="missing-argument",
+                related=[Related(parameter.at, f"parameter {quoted(name)}")],
+            )
 
 
 def _opening(given: Prompt | PromptImport, argument: str) -> str:
@@ -159,38 +178,44 @@ def _opening(given: Prompt | PromptImport, argument: str) -> str:
     return f'{opening} {argument}="…">'
 
 
-def _where_parameter(schema: Schema, scope: _Scope, name: str) -> str:
+def _unknown_parameter(
+    schema: Schema, scope: _Scope, name: str, argument: Argument
+) -> PMLPromptError:
+    message = f"{scope.named} has no parameter {quoted(name)}"
     parameters = parameters_of(scope.owner)
     elsewhere = [
         path
         for path, owner in _owners(schema)
         if name in parameters_of(owner) and path != scope.path
     ]
-    close = did_you_mean(name, parameters)
-    if elsewhere and not close:
+    guess = closest(name, parameters)
+    if elsewhere and guess is None:
         places = listed("/".join(path) or schema.name for path in elsewhere)
-        return f"; it is one of {places}: give it there"
-    expected = f"expected {listed(parameters)}" if parameters else "it has none"
-    return f"; {expected}{close}"
+        message += f"; it is one of {places}: give it there"
+    else:
+        expected = f"expected {listed(parameters)}" if parameters else "it has none"
+        message += f"; {expected}{did_you_mean(guess)}"
+    return PMLPromptError(message, argument.at, code="unknown-parameter", suggestion=guess)
 
 
 def _unknown(schema: Schema, scope: _Scope, node: PromptImport) -> PMLPromptError:
     """An import of what the owner does not hold; tells where it stands if it does elsewhere."""
     holder = scope.named if scope.path else "the schema's root"
-    message = f"{holder} holds no module {quoted(node.name)}"
+    message, guess = f"{holder} holds no module {quoted(node.name)}", None
     known = children_of(scope.owner)
     elsewhere = [path for path, _ in _owners(schema) if path and path[-1] == node.name]
     if elsewhere:
         tags = ["".join(map(_tag, path[:-1])) or "<prompt>" for path in elsewhere[:3]]
         places = listed("/".join(path) for path in elsewhere)
-        advice = f"it stands at {places}: import it inside {' or '.join(tags)}"
-        return PMLPromptError(f"{message}; {advice}", node.at)
-    if node.name in _SCHEMA_TAGS:
-        advice = 'a prompt imports a module by its name, <name/> or <use module="name"/>'
-        return PMLPromptError(f"{message}; {advice}", node.at)
-    expected = f"expected {listed(known)}" if known else "it holds none"
-    everywhere = [*known, *(path[-1] for path, _ in _owners(schema) if path)]
-    return PMLPromptError(f"{message}; {expected}{did_you_mean(node.name, everywhere)}", node.at)
+        message += f"; it stands at {places}: import it inside {' or '.join(tags)}"
+    elif node.name in _SCHEMA_TAGS:
+        message += '; a prompt imports a module by its name, <name/> or <use module="name"/>'
+    else:
+        everywhere = [*known, *(path[-1] for path, _ in _owners(schema) if path)]
+        guess = closest(node.name, everywhere)
+        expected = f"expected {listed(known)}" if known else "it holds none"
+        message += f"; {expected}{did_you_mean(guess)}"
+    return PMLPromptError(message, node.at, code="unknown-module", suggestion=guess)
 
 
 def _owners(owner: Owner, path: ModulePath = ()) -> Iterator[tuple[ModulePath, Owner]]:

@@ -18,7 +18,7 @@ from minillm.sampling import Sampling
 from pml.assembly import fresh_tokens, placed_segments
 from pml.context import Node, State
 from pml.encoder import encode
-from pml.errors import PMLPromptError, did_you_mean, listed
+from pml.errors import PMLPromptError, closest, did_you_mean, listed
 from pml.plan import PromptPlan
 from pml.planner import Planner
 from pml.prompt import Prompt, parse_prompt
@@ -139,7 +139,8 @@ class PromptCache:
         planner = self.schemas.get(prompt.schema)
         if planner is None:
             message = f"no schema {prompt.schema!r}; expected {listed(self.schemas)}"
-            raise PMLPromptError(message + did_you_mean(prompt.schema, self.schemas), prompt.at)
+            guess = closest(prompt.schema, self.schemas)
+            raise PMLPromptError(message + did_you_mean(guess), prompt.at, suggestion=guess)
         return planner.plan(prompt)
 
     def is_stored(self, state: State) -> bool:

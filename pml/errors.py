@@ -6,6 +6,9 @@ Every error of the PML front end is a `PMLError`. Its text is one line,
 
 that is file, line and column (both from 1, columns in characters), then what was found, what was
 expected, and where it helps what to do. Nothing is repaired silently.
+
+A reader gives what it finds to a `Report`: `raised` ends at the first error, an `ErrorList` keeps
+them all. After a report the reader goes on with a value that will do.
 """
 
 from collections.abc import Callable, Iterable
@@ -29,13 +32,38 @@ IN_CODE = Location("<code>", 1, 1)
 """The place of what was built by a program and never stood in a document."""
 
 
-class PMLError(ValueError):
-    """One thing that is wrong with a document, at one place (`at` is None if it has none)."""
+@dataclass(frozen=True, slots=True)
+class Related:
+    """Another place that an error has to do with, and what stands there."""
 
-    def __init__(self, message: str, at: Location | None = None) -> None:
+    at: Location
+    message: str
+
+
+class PMLError(ValueError):
+    """One thing that is wrong with a document, at one place (`at` is None if it has none).
+
+    `code` names the rule that is broken (`pml.rule_table`), `suggestion` is the word that was
+    likely meant.
+    """
+
+    code = "invalid"
+
+    def __init__(
+        self,
+        message: str,
+        at: Location | None = None,
+        *,
+        code: str | None = None,
+        suggestion: str | None = None,
+        related: Iterable[Related] = (),
+    ) -> None:
         super().__init__(message, at)
         self.message = message
         self.at = at
+        self.code = code or self.code
+        self.suggestion = suggestion
+        self.related = tuple(related)
 
     def __str__(self) -> str:
         return self.message if self.at is None else f"{self.at}: {self.message}"
@@ -47,6 +75,37 @@ class PMLSyntaxError(PMLError):
 
 class PMLPromptError(PMLError):
     """The prompt is well formed but does not fit its schema."""
+
+    code = "does-not-fit"
+
+
+Report = Callable[[PMLError], None]
+
+
+def raised(error: PMLError) -> None:
+    """The report of those who want the first error only."""
+    raise error
+
+
+class ErrorList:
+    """The report of those who want them all: each error once, at most so many."""
+
+    def __init__(self, most: int = 100) -> None:
+        self.most = most
+        self.errors: list[PMLError] = []
+        self.known: set[tuple[Location | None, str]] = set()
+
+    def __call__(self, error: PMLError) -> None:
+        """Keep `error`; raise `EnoughErrors` when that makes `most`."""
+        if (error.at, error.message) not in self.known:
+            self.known.add((error.at, error.message))
+            self.errors.append(error)
+        if len(self.errors) == self.most:
+            raise EnoughErrors
+
+
+class EnoughErrors(Exception):
+    """Nobody reads on after so many errors."""
 
 
 def quoted(text: str, longest: int = 60) -> str:
@@ -73,15 +132,23 @@ def listed(names: Iterable[str], conjunction: str = "or", most: int = 6) -> str:
     return f"{', '.join(words[:-1])} {conjunction} {words[-1]}"
 
 
-def did_you_mean(word: str, known: Iterable[str], show: Callable[[str], str] = quoted) -> str:
-    """`; did you mean 'maldives'?`, or nothing if no known name is close.
+def closest(word: str, known: Iterable[str]) -> str | None:
+    """The known name that `word` is likely meant to be.
 
     Long words and long lists are cut first: the comparison is quadratic in the words' length.
+
+    >>> closest("Maldive", ["mali", "maldives"])
+    'maldives'
     """
     longest = 80
     if len(word) > longest:
-        return ""
+        return None
     candidates = [name for name in known if abs(len(name) - len(word)) <= 8][:2000]
     folded = {name.casefold(): name for name in reversed(candidates)}
     close = get_close_matches(word.casefold(), folded, n=1, cutoff=0.6)
-    return f"; did you mean {show(folded[close[0]])}?" if close else ""
+    return folded[close[0]] if close else None
+
+
+def did_you_mean(name: str | None, show: Callable[[str], str] = quoted) -> str:
+    """`; did you mean 'maldives'?`, or nothing without a name."""
+    return f"; did you mean {show(name)}?" if name is not None else ""

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from xml.parsers import expat
 
-from pml.diagnose import diagnosed
 from pml.errors import Location, PMLSyntaxError, quoted
+from pml.malformed import malformed
 from pml.source import Source, advanced, read_source
 
 
@@ -84,7 +84,7 @@ def parse_markup(text: str | bytes, file: str, limits: Limits = SCHEMA_LIMITS) -
 def _refuse_foreign(source: Source, limits: Limits) -> None:
     """Refuse what expat would have to swallow whole before a handler could object."""
     for number, match in enumerate(_markup_pattern(limits.attributes).finditer(source.data), 1):
-        kind = match.lastgroup
+        kind, code = match.lastgroup, "limit"
         if number > limits.elements:
             message = f"more elements and comments than the limit of {limits.elements:,}"
         elif kind == "allowed":
@@ -94,11 +94,13 @@ def _refuse_foreign(source: Source, limits: Limits) -> None:
         elif kind == "many":
             message = f"a tag with more attributes than the limit of {limits.attributes}"
         elif kind == "instruction":
+            code = "foreign-xml"
             message = f"processing instruction {quoted(match[0].decode())}: PML has none; remove it"
         else:
+            code = "foreign-xml"
             advice = "PML has no DTD and declares no entities; remove it"
             message = f"declaration {quoted(match[0].decode())}: {advice}"
-        raise PMLSyntaxError(message, source.at(match.start()))
+        raise PMLSyntaxError(message, source.at(match.start()), code=code)
 
 
 @cache
@@ -153,7 +155,7 @@ class _TreeBuilder:
             self.parser.Parse(self.source.data, True)
         except expat.ExpatError as error:
             opened = [(element.tag, element.at) for element in self.open]
-            raise diagnosed(self.source, error.code, self.parser.ErrorByteIndex, opened) from None
+            raise malformed(self.source, error.code, self.parser.ErrorByteIndex, opened) from None
         assert self.root is not None
         return self.root
 
@@ -165,14 +167,15 @@ class _TreeBuilder:
     def on_declaration(self, version: str, encoding: str | None, standalone: int) -> None:
         if version != "1.0" or (encoding or "utf-8").lower() not in ("utf-8", "utf8", "us-ascii"):
             found = f"XML {version} in {encoding or 'utf-8'}"
-            raise PMLSyntaxError(f"{found}; expected XML 1.0 in UTF-8", self.here())
+            message = f"{found}; expected XML 1.0 in UTF-8"
+            raise PMLSyntaxError(message, self.here(), code="encoding")
 
     def on_start(self, tag: str, attributes: dict[str, str]) -> None:
         self.flush_text()
         at = self.here()
         if len(self.open) >= self.limits.depth:
             message = f"elements nested deeper than the limit of {self.limits.depth}"
-            raise PMLSyntaxError(message, at)
+            raise PMLSyntaxError(message, at, code="limit")
         start = self.parser.CurrentByteIndex
         match = _OPENING_TAG.match(self.source.data, start)
         assert match is not None
@@ -221,4 +224,5 @@ def _namespace_error(element: _OpenElement, name: str) -> PMLSyntaxError:
         advice += '; write space="preserve"'
     elif name == element.tag:
         advice += f'; a module of this name is imported by <use module="{name}"/>'
-    return PMLSyntaxError(f"{quoted(name)}: {advice}", written.attribute_at(name))
+    at = written.attribute_at(name)
+    return PMLSyntaxError(f"{quoted(name)}: {advice}", at, code="foreign-xml")

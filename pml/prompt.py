@@ -5,13 +5,16 @@ not fit XML has a longer form: `<use module="any name">`, and `<arg name="x">tex
 import or directly in the prompt. Whether the imports exist is for `check_prompt` to say.
 """
 
+from __future__ import annotations
+
 from typing import cast, get_args
 
-from pml.attributes import check_attributes, required
+from pml.attributes import Attributes
 from pml.check import check_prompt
-from pml.errors import PMLSyntaxError, quoted, tagged
+from pml.errors import PMLSyntaxError, Related, Report, quoted, raised, tagged
 from pml.markup import PROMPT_LIMITS, Element, Limits, Text, parse_markup
 from pml.nodes import Argument, Prompt, PromptImport, PromptNode, PromptRole, PromptText, Role
+from pml.schema_reader import role_in_role
 from pml.whitespace import preserves, settled
 
 __all__ = [
@@ -27,11 +30,17 @@ __all__ = [
 
 
 def parse_prompt(
-    text: str | bytes, file: str = "<prompt>", *, limits: Limits = PROMPT_LIMITS
+    text: str | bytes,
+    file: str = "<prompt>",
+    *,
+    limits: Limits = PROMPT_LIMITS,
+    report: Report = raised,
 ) -> Prompt:
     """The prompt that the text asks for; `file` is only the name that errors carry.
 
-    Raises PMLSyntaxError at the first thing that is wrong.
+    Raises PMLSyntaxError at the first thing that is wrong. With a `report` that does not raise,
+    only for a document that is no well-formed prompt at all: then the tree lacks what could not
+    be read.
 
     >>> parse_prompt('<prompt schema="s"><city name="Rome"/>Go!</prompt>').children[1].text
     'Go!'
@@ -39,78 +48,104 @@ def parse_prompt(
     root = parse_markup(text, file, limits)
     if root.tag != "prompt":
         hint = "; this is a schema, not a prompt" if root.tag == "schema" else ""
-        raise PMLSyntaxError(f"found {tagged(root.tag)}; expected <prompt schema=…>{hint}", root.at)
-    schema = required(root, "schema", "travel")
-    arguments = _arguments(root, ("schema", "space"), preserves(root, False))
-    return Prompt(schema, arguments, _children(root, False, None), root.at)
+        message = f"found {tagged(root.tag)}; expected <prompt schema=…>{hint}"
+        raise PMLSyntaxError(message, root.at, code="wrong-root")
+    return _PromptReader(report).prompt(root)
 
 
-def _children(parent: Element, preserve: bool, role: Element | None) -> tuple[PromptNode, ...]:
-    """`role` is the role tag that everything stands in, if there is one."""
-    if not _is_import(parent):
-        preserve = preserves(parent, preserve)
-    return tuple(
-        PromptText(child.text, child.at)
-        if isinstance(child, Text)
-        else _node(child, preserve, role)
-        for child in settled(parent, preserve, _nothing if parent.tag in _ROLES else _is_argument)
-    )
+class _PromptReader:
+    """`preserve` is what `space` says at an element, `role` the tag around it."""
 
+    def __init__(self, report: Report) -> None:
+        self.report = report
 
-def _node(element: Element, preserve: bool, role: Element | None) -> PromptNode:
-    if element.tag in _ROLES:
-        check_attributes(element, ("space",))
+    def prompt(self, root: Element) -> Prompt:
+        schema = Attributes(root, self.report).required("schema", "travel")
+        preserve = preserves(root, False, self.report)
+        arguments = self.arguments(root, ("schema", "space"), preserve)
+        return Prompt(schema, arguments, self.children(root, preserve, None), root.at)
+
+    def children(
+        self, parent: Element, preserve: bool, role: Element | None
+    ) -> tuple[PromptNode, ...]:
+        nodes = (
+            PromptText(child.text, child.at)
+            if isinstance(child, Text)
+            else self.node(child, preserve, role)
+            for child in settled(
+                parent, preserve, _nothing if parent.tag in _ROLES else _is_argument
+            )
+        )
+        return tuple(node for node in nodes if node is not None)
+
+    def node(self, element: Element, preserve: bool, role: Element | None) -> PromptNode | None:
+        if element.tag in _ROLES:
+            return self.role(element, preserve, role)
+        if element.tag == "arg":
+            message = "<arg> in a role tag; expected it directly in an import or in <prompt>"
+            self.misplaced(message, element)
+            return None
+        if element.tag == "prompt":
+            self.misplaced("<prompt> inside a prompt; expected an import", element)
+            return None
+        own = ("module",) if element.tag == "use" else ()
+        name = element.tag
+        if own:
+            name = Attributes(element, self.report).required("module", "any name")
+        arguments = self.arguments(element, own, preserve)
+        return PromptImport(name, arguments, self.children(element, preserve, role), element.at)
+
+    def role(
+        self, element: Element, preserve: bool, role: Element | None
+    ) -> PromptRole[PromptNode]:
+        Attributes(element, self.report).only("space")
         if role is not None:
-            outer = f"<{role.tag}> of line {role.at.line}"
-            message = f"<{element.tag}> inside {outer}: a role holds no role; close the outer first"
-            raise PMLSyntaxError(message, element.at)
-        children = _children(element, preserve, element)
+            self.report(role_in_role(element, role))
+        preserve = preserves(element, preserve, self.report)
+        children = self.children(element, preserve, element)
         return PromptRole(cast(Role, element.tag), children, element.at)
-    if element.tag == "arg":
-        message = "<arg> in a role tag; expected it directly in an import or in <prompt>"
-        raise PMLSyntaxError(message, element.at)
-    if element.tag == "prompt":
-        raise PMLSyntaxError("<prompt> inside a prompt; expected an import", element.at)
-    own = ("module",) if element.tag == "use" else ()
-    name = required(element, "module", "any name") if own else element.tag
-    arguments = _arguments(element, own, preserve)
-    return PromptImport(name, arguments, _children(element, preserve, role), element.at)
+
+    def arguments(
+        self, element: Element, own: tuple[str, ...], preserve: bool
+    ) -> dict[str, Argument]:
+        """The arguments of a tag, from its attributes except its own ones and from its `<arg>`s."""
+        found = {
+            name: Argument(value, element.attribute_at(name))
+            for name, value in element.attributes.items()
+            if name not in own
+        }
+        for child in element.children:
+            if isinstance(child, Element) and _is_argument(child):
+                attributes = Attributes(child, self.report)
+                attributes.only("name", "space")
+                name = attributes.required("name", "city")
+                if name in found:
+                    self.report(_given_twice(name, child, found[name]))
+                else:
+                    found[name] = Argument(self.argument_text(child, preserve), child.at)
+        return found
+
+    def argument_text(self, element: Element, preserve: bool) -> str:
+        text = ""
+        for child in settled(element, preserves(element, preserve, self.report)):
+            if isinstance(child, Text):
+                text += child.text
+            else:
+                self.misplaced(f"{tagged(child.tag)} in an argument; expected text only", child)
+        return text
+
+    def misplaced(self, message: str, element: Element) -> None:
+        self.report(PMLSyntaxError(message, element.at, code="misplaced"))
 
 
-def _arguments(element: Element, own: tuple[str, ...], preserve: bool) -> dict[str, Argument]:
-    """The arguments of a tag, from its attributes except its own ones and from its `<arg>`s."""
-    found = {
-        name: Argument(value, element.attribute_at(name))
-        for name, value in element.attributes.items()
-        if name not in own
-    }
-    for child in element.children:
-        if isinstance(child, Element) and _is_argument(child):
-            check_attributes(child, ("name", "space"))
-            name = required(child, "name", "city")
-            if name in found:
-                first = f"line {found[name].at.line} gives it already"
-                message = f"argument {quoted(name)} given twice; {first}; keep one of them"
-                raise PMLSyntaxError(message, child.at)
-            found[name] = Argument(_argument_text(child, preserve), child.at)
-    return found
-
-
-def _argument_text(element: Element, preserve: bool) -> str:
-    text = ""
-    for child in settled(element, preserves(element, preserve)):
-        if isinstance(child, Element):
-            message = f"{tagged(child.tag)} in an argument; expected text only"
-            raise PMLSyntaxError(message, child.at)
-        text += child.text
-    return text
+def _given_twice(name: str, element: Element, first: Argument) -> PMLSyntaxError:
+    given = f"line {first.at.line} gives it already"
+    message = f"argument {quoted(name)} given twice; {given}; keep one of them"
+    related = [Related(first.at, "the first one")]
+    return PMLSyntaxError(message, element.at, code="duplicate-argument", related=related)
 
 
 _ROLES = get_args(Role)
-
-
-def _is_import(element: Element) -> bool:
-    return element.tag not in ("prompt", "arg", *_ROLES)
 
 
 def _is_argument(child: Element) -> bool:

@@ -1,6 +1,8 @@
 """The rules of a schema that concern more than one tag: unique names, scaffolds that can be met."""
 
-from pml.errors import Location, PMLSyntaxError, did_you_mean, listed, quoted
+from collections.abc import Iterator
+
+from pml.errors import Location, PMLSyntaxError, Related, closest, did_you_mean, listed, quoted
 from pml.nodes import (
     ModulePath,
     PromptModule,
@@ -14,29 +16,31 @@ from pml.nodes import (
 )
 
 
-def check_names(owner: Schema | PromptModule) -> None:
-    """Refuse a name that two modules, or two parameters, of one owner share."""
+def name_errors(owner: Schema | PromptModule) -> Iterator[PMLSyntaxError]:
+    """Every name that two modules, or two parameters, of one owner share."""
     modules: dict[str, Location] = {}
     parameters: dict[str, Location] = {}
     for node in own_nodes(owner):
         if isinstance(node, PromptParameter):
-            _claim("parameter", node.name, node.at, parameters, owner)
+            yield from _claim("parameter", node.name, node.at, parameters, owner)
         elif isinstance(node, PromptUnion):
             for member in node.members:
-                _claim("module", member.name or "", member.at, modules, owner)
+                yield from _claim("module", member.name or "", member.at, modules, owner)
         elif isinstance(node, PromptModule) and node.name is not None:
-            _claim("module", node.name, node.at, modules, owner)
+            yield from _claim("module", node.name, node.at, modules, owner)
 
 
 def _claim(
     kind: str, name: str, at: Location, taken: dict[str, Location], owner: Schema | PromptModule
-) -> None:
-    if name in taken:
+) -> Iterator[PMLSyntaxError]:
+    if name and name in taken:
         where = "the schema" if isinstance(owner, Schema) else f"module {quoted(str(owner.name))}"
         first = f"the first is at line {taken[name].line}, column {taken[name].column}"
         advice = f"names are unique in {where}, in its unions and role tags too"
-        raise PMLSyntaxError(f"a second {kind} {quoted(name)}; {first}; {advice}", at)
-    taken[name] = at
+        message = f"a second {kind} {quoted(name)}; {first}; {advice}"
+        related = [Related(taken[name], f"the first {kind} {quoted(name)}")]
+        yield PMLSyntaxError(message, at, code="duplicate-name", related=related)
+    taken.setdefault(name, at)
 
 
 def scaffold_paths(schema: Schema, scaffold: Scaffold) -> tuple[ModulePath, ...]:
@@ -55,9 +59,11 @@ def scaffold_paths(schema: Schema, scaffold: Scaffold) -> tuple[ModulePath, ...]
             expected = (
                 f"expected modules of the schema, inner ones as 'outer/inner': {listed(known)}"
             )
-            raise PMLSyntaxError(f"{found}; {expected}{did_you_mean(word, known)}", scaffold.at)
+            guess = closest(word, known)
+            message = f"{found}; {expected}{did_you_mean(guess)}"
+            raise _scaffold_error(message, scaffold, guess)
         if path in paths:
-            raise PMLSyntaxError(f"the scaffold names {quoted(word)} twice", scaffold.at)
+            raise _scaffold_error(f"the scaffold names {quoted(word)} twice", scaffold)
         paths.append(path)
     _refuse_rivals(schema, scaffold, paths)
     return tuple(paths)
@@ -87,5 +93,11 @@ def _refuse_rivals(schema: Schema, scaffold: Scaffold, paths: list[ModulePath]) 
                     if other != path[:depth]:
                         both = listed(("/".join(other), "/".join(path[:depth])), "and")
                         message = f"the scaffold needs both {both}, of which a union admits one"
-                        raise PMLSyntaxError(message, scaffold.at)
+                        raise _scaffold_error(message, scaffold)
             owner = children_of(owner)[name]
+
+
+def _scaffold_error(
+    message: str, scaffold: Scaffold, suggestion: str | None = None
+) -> PMLSyntaxError:
+    return PMLSyntaxError(message, scaffold.at, code="scaffold", suggestion=suggestion)

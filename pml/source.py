@@ -36,7 +36,8 @@ def read_source(text: str | bytes, file: str, most_bytes: int) -> Source:
         except UnicodeEncodeError as error:
             at = advanced(start, text[: error.start].encode())
             code = f"U+{ord(text[error.start]):04X}"
-            raise PMLSyntaxError(f"{code} is half a character and cannot stand alone", at) from None
+            message = f"{code} is half a character and cannot stand alone"
+            raise PMLSyntaxError(message, at, code="encoding") from None
         if len(data) > most_bytes:
             raise _too_large(start, most_bytes)
     else:
@@ -47,7 +48,8 @@ def read_source(text: str | bytes, file: str, most_bytes: int) -> Source:
     except UnicodeDecodeError as error:
         found = f"byte 0x{source.data[error.start]:02x} is not UTF-8"
         advice = "expected a document in UTF-8; save it in that encoding"
-        raise PMLSyntaxError(f"{found}; {advice}", source.at(error.start)) from None
+        at = source.at(error.start)
+        raise PMLSyntaxError(f"{found}; {advice}", at, code="encoding") from None
     _refuse_forbidden(source)
     return source
 
@@ -60,7 +62,7 @@ def _refuse_forbidden(source: Source) -> None:
     if suspicious and (found := _FORBIDDEN.search(data)):
         code = f"U+{ord(found[0].decode()):04X}"
         message = f"character {code}, which XML does not allow; remove it"
-        raise PMLSyntaxError(message, source.at(found.start()))
+        raise PMLSyntaxError(message, source.at(found.start()), code="encoding")
 
 
 def advanced(start: Location, passed: bytes) -> Location:
@@ -75,4 +77,5 @@ def advanced(start: Location, passed: bytes) -> Location:
 
 
 def _too_large(start: Location, most_bytes: int) -> PMLSyntaxError:
-    return PMLSyntaxError(f"the document is larger than the limit of {most_bytes:,} bytes", start)
+    message = f"the document is larger than the limit of {most_bytes:,} bytes"
+    return PMLSyntaxError(message, start, code="limit")

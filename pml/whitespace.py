@@ -6,8 +6,8 @@ characters. A text is what stands between two tags, comments left out, CDATA sec
 
 from collections.abc import Callable
 
-from pml.attributes import choice
-from pml.errors import Location
+from pml.attributes import Attributes
+from pml.errors import Location, Report, raised
 from pml.markup import Element, Text
 
 WHITE = " \t\r\n"
@@ -62,12 +62,12 @@ def _common_start(lines: list[str]) -> str:
     return shortest
 
 
-def preserves(element: Element, inherited: bool) -> bool:
-    """Whether the element's text keeps every character .
+def preserves(element: Element, inherited: bool, report: Report = raised) -> bool:
+    """Whether the element's text keeps every character.
 
     `space="preserve"` says so for the element and all below it, `space="default"` ends it there.
     """
-    space = choice(element, "space", ("preserve", "default"))
+    space = Attributes(element, report).choice("space", ("preserve", "default"))
     return inherited if space is None else space == "preserve"
 
 

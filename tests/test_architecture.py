@@ -30,8 +30,9 @@ ORDER = {
         convert sampling generate console flags cli
     """,
     "pml": """
-        errors source diagnose markup nodes attributes whitespace include rules schema check
-        prompt writer layout context states asked placement fixed packed plan resolve planner view
+        errors rule_table source malformed markup nodes attributes whitespace include rules
+        schema_reader schema check prompt diagnostics writer
+        layout context states asked placement fixed packed plan resolve planner view
         reference encoder store assembly engine explain estimate compare demo
         cli.documents cli.output cli.language cli.running cli
     """,
@@ -44,8 +45,9 @@ TORCH_FREE = {
         gguf_values ggml gguf cli
     """,
     "pml": """
-        errors source diagnose markup nodes attributes whitespace include rules schema check
-        prompt writer layout context states asked placement fixed packed plan resolve planner view
+        errors rule_table source malformed markup nodes attributes whitespace include rules
+        schema_reader schema check prompt diagnostics writer
+        layout context states asked placement fixed packed plan resolve planner view
         cli
     """,
 }

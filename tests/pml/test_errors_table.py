@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pml.errors import IN_CODE, Location, PMLError, did_you_mean, listed, quoted, tagged
+from pml.errors import IN_CODE, Location, PMLError, closest, did_you_mean, listed, quoted, tagged
 from pml.markup import parse_markup
 from pml.prompt import check_prompt, parse_prompt
 from pml.schema import parse_schema
@@ -79,7 +79,9 @@ def test_listed(names: list[str], line: str) -> None:
 
 
 def test_did_you_mean() -> None:
-    assert did_you_mean("Amazn", ["maldives", "amazon"]) == "; did you mean 'amazon'?"
-    assert did_you_mean("x", ["maldives", "amazon"]) == ""
-    assert did_you_mean("a" * 81, ["a" * 80]) == ""
-    assert did_you_mean("modul", ["module"], tagged) == "; did you mean <module>?"
+    assert closest("Amazn", ["maldives", "amazon"]) == "amazon"
+    assert closest("x", ["maldives", "amazon"]) is None
+    assert closest("a" * 81, ["a" * 80]) is None
+    assert did_you_mean("amazon") == "; did you mean 'amazon'?"
+    assert did_you_mean("module", tagged) == "; did you mean <module>?"
+    assert did_you_mean(None) == ""

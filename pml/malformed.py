@@ -25,11 +25,11 @@ Finding = tuple[str, int]
 """What is wrong, and at which byte."""
 
 
-def diagnosed(source: Source, code: int, offset: int, opened: Opened) -> PMLSyntaxError:
+def malformed(source: Source, code: int, offset: int, opened: Opened) -> PMLSyntaxError:
     """The error for expat's `code` at byte `offset`; `opened` are the tags not yet closed."""
     finding = _findings.get(code, _not_well_formed)
     message, at = finding(source.data, max(offset, 0), opened)
-    return PMLSyntaxError(message, source.at(at))
+    return PMLSyntaxError(message, source.at(at), code="malformed-xml")
 
 
 def _not_well_formed(data: bytes, offset: int, opened: Opened) -> Finding:

@@ -1,0 +1,33 @@
+"""The rules of the language by their codes: what a diagnostic's `code` means.
+
+`docs/lint.md` shows the same table; `pml check --json` and `--sarif` carry the codes.
+"""
+
+ERRORS = {
+    "encoding": "The document is UTF-8, of characters that XML allows.",
+    "limit": "A document stays within limits of size, depth and number of elements.",
+    "malformed-xml": "The document is well-formed XML.",
+    "foreign-xml": "PML has no DTD, no processing instructions and no namespaces.",
+    "wrong-root": "A schema is one <schema>, a prompt one <prompt>.",
+    "unknown-tag": "A schema holds the tags of the language only.",
+    "misplaced": "A tag or a text stands where it may.",
+    "unknown-attribute": "A tag has the attributes of the language only.",
+    "missing-attribute": "A tag has the attributes it cannot do without.",
+    "wrong-value": "An attribute's value is of its kind.",
+    "reserved-name": "A module is not called like a tag that means something else in a prompt.",
+    "duplicate-name": "Names are unique among the children of one module.",
+    "empty-union": "A union has members.",
+    "scaffold": "A scaffold names modules that one prompt can import together, each once.",
+    "include": "A file named by src stands below the schema's folder and can be read.",
+    "role-in-role": "A role tag stands in no other.",
+    "duplicate-argument": "An argument is given once.",
+    "other-schema": "A prompt goes with the schema that it names.",
+    "unknown-module": "A prompt imports what the schema has, inside its parent's tag.",
+    "repeated-import": "A prompt imports a module once, in the fixed layout.",
+    "union-rivals": "A prompt imports at most one member of a union.",
+    "union-required": "A prompt imports one member of a required union.",
+    "unknown-parameter": "An argument belongs to a parameter of the module.",
+    "missing-argument": "A parameter without default gets an argument.",
+    "does-not-fit": "Arguments fit their slots, new text its gap, the prompt the model's context.",
+    "invalid": "Whatever else keeps a document from being laid out.",
+}
