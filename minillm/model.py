@@ -40,12 +40,14 @@ class Run:
 class ForwardPlan:
     """The runs of one forward in the order of their tokens, and the tokens whose logits to give.
 
-    `explicit` takes the readable attention instead of the fast one.
+    `explicit` takes the readable attention instead of the fast one. With `layers` only so many
+    blocks run: what they leave in the caches is wanted, the logits mean nothing.
     """
 
     runs: Sequence[Run]
     logits_of: Sequence[int]
     explicit: bool = False
+    layers: int | None = None
 
 
 class Transformer(nn.Module):
@@ -91,7 +93,7 @@ class Transformer(nn.Module):
         x = self.embedding(tokens)  # (T, C)
         if self.position_embedding is not None:
             x = x + self.position_embedding(positions)
-        for layer, block in enumerate(self.blocks):
+        for layer, block in enumerate(self.blocks[: plan.layers]):
             x = block(x, layer, facts)
         x = self.norm(x[list(plan.logits_of)])
         return F.linear(x, self.embedding.weight) if self.output is None else self.output(x)

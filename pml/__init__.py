@@ -10,22 +10,21 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from minillm.generate import Delta
-    from pml.engine import Completion, PromptCache, Timings, Usage
+    from pml.answer import Completion, Timings, Usage
+    from pml.engine import PromptCache
     from pml.errors import PMLError
-    from pml.planner import NotBuiltYet
     from pml.prompt import Prompt, parse_prompt
     from pml.schema import Schema, parse_schema
 
 _HOMES = {
-    "Completion": "engine",
+    "Completion": "answer",
     "Delta": "engine",
-    "NotBuiltYet": "planner",
     "PMLError": "errors",
     "Prompt": "prompt",
     "PromptCache": "engine",
     "Schema": "schema",
-    "Timings": "engine",
-    "Usage": "engine",
+    "Timings": "answer",
+    "Usage": "answer",
     "parse_prompt": "prompt",
     "parse_schema": "schema",
 }
@@ -33,7 +32,6 @@ _HOMES = {
 __all__ = [
     "Completion",
     "Delta",
-    "NotBuiltYet",
     "PMLError",
     "Prompt",
     "PromptCache",

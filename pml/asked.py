@@ -17,13 +17,19 @@ from pml.schema import ModulePath, PromptRole, PromptText
 
 @dataclass
 class NewText:
-    """A run of new text; `at` is where it begins."""
+    """A run of new text; `at` is where it begins, `lengths` those of its texts and markers."""
 
     at: Location
     tokens: list[int] = field(default_factory=list)
+    lengths: list[int] = field(default_factory=list)
+
+    def add(self, tokens: Sequence[int]) -> None:
+        if tokens:
+            self.tokens += tokens
+            self.lengths.append(len(tokens))
 
 
-@dataclass
+@dataclass(eq=False)
 class Asked:
     """An import, or the prompt itself at (): run i of `texts` stands before import i, the last run
     after all of them. A run may be empty."""
@@ -50,7 +56,7 @@ def read_asked(prompt: Prompt, tokenizer: Tokenizer) -> Asked:
     root = Asked((), prompt.arguments, [NewText(prompt.at)])
     reader.read(prompt.children, root, None)
     if reader.last_role == "user":
-        root.texts[-1].tokens += role_markers(tokenizer, "assistant", prompt.at).open
+        root.texts[-1].add(role_markers(tokenizer, "assistant", prompt.at).open)
     return root
 
 
@@ -81,4 +87,4 @@ class _Reader:
     def extend(self, tag: Asked, tokens: Sequence[int], at: Location) -> None:
         run = tag.texts[-1]
         run.at = run.at if run.tokens else at
-        run.tokens += tokens
+        run.add(tokens)

@@ -28,13 +28,13 @@ def place_fixed(asked: Asked, layout: Layout, tokenizer: Tokenizer) -> Placement
         for span in section.spans
     ]
     for span, section, tag in sorted(selected, key=lambda one: one[0].index):
-        stop = placement.stand(section, span, span.start, tag.arguments, tokenizer)
+        stop = placement.stand(section, span, span.start, tag, tokenizer)
         if stop > span.start:
             used.append(_Used(span.start, stop, span.owner))
     for place in _texts(asked):
         text = place.text
         start = _start(place, used, layout)
-        fresh = Fresh(PROMPT, place.tag, start, tuple(text.tokens))
+        fresh = Fresh(PROMPT, place.tag, start, tuple(text.tokens), tuple(text.lengths))
         _check_fits(fresh, used, text.at)
         used.append(_Used(fresh.start, fresh.stop, fresh.owner, is_new=True))
         placement.fresh.append(fresh)

@@ -56,13 +56,15 @@ class _Packer:
         many are placed then."""
         while placed < len(section.spans) and section.spans[placed].index < before:
             span = section.spans[placed]
-            self.placement.stand(section, span, self.position, asked.arguments, self.tokenizer)
+            self.placement.stand(section, span, self.position, asked, self.tokenizer)
             self.position += len(span.tokens)
             placed += 1
         return placed
 
     def text(self, asked: Asked, text: NewText) -> None:
         if text.tokens:
-            fresh = Fresh(PROMPT, asked.path, self.position, tuple(text.tokens))
+            fresh = Fresh(
+                PROMPT, asked.path, self.position, tuple(text.tokens), tuple(text.lengths)
+            )
             self.placement.fresh.append(fresh)
             self.position = fresh.stop

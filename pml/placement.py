@@ -5,10 +5,11 @@ What both layouts share; `fixed.py` and `packed.py` give the positions.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from minillm.tokenizer import Tokenizer
+from pml.asked import Asked
 from pml.errors import PMLPromptError
 from pml.layout import Section, Span, name_of
 from pml.prompt import Argument
@@ -20,24 +21,38 @@ PROMPT = "prompt"
 
 @dataclass(frozen=True)
 class Fresh:
-    """Tokens to compute at consecutive positions from `start`, which belong to `owner`."""
+    """Tokens to compute at consecutive positions from `start`, which belong to `owner`.
+
+    `lengths` are those of the texts and markers in it that were tokenised alone; () for one.
+    """
 
     path: str
     owner: ModulePath
     start: int
     tokens: tuple[int, ...]
+    lengths: tuple[int, ...] = ()
 
     @property
     def stop(self) -> int:
         return self.start + len(self.tokens)
 
+    def split(self) -> Iterator[Fresh]:
+        """Each of its texts and markers by itself."""
+        first = 0
+        for length in self.lengths or (len(self.tokens),):
+            tokens = self.tokens[first : first + length]
+            yield Fresh(self.path, self.owner, self.start + first, tokens)
+            first += length
+
 
 @dataclass(frozen=True)
 class Standing:
-    """A selected span of the schema, the slots of arguments among them, and its first position."""
+    """A selected span of the schema, the slots of arguments among them, its first position, and
+    the import that selects it."""
 
     span: Span
     start: int
+    tag: Asked
 
 
 @dataclass
@@ -48,16 +63,16 @@ class Placement:
     fresh: list[Fresh] = field(default_factory=list)
 
     def stand(
-        self, section: Section, span: Span, start: int, given: Mapping[str, Argument], by: Tokenizer
+        self, section: Section, span: Span, start: int, tag: Asked, tokenizer: Tokenizer
     ) -> int:
         """Place a span of `section`, a slot with its argument; the position after what is there.
 
         Raises `PMLPromptError` for an argument that is longer than its slot.
         """
-        self.standing.append(Standing(span, start))
+        self.standing.append(Standing(span, start, tag))
         if span.parameter is None:
             return start + len(span.tokens)
-        tokens = _argument(section, span, given, by)
+        tokens = _argument(section, span, tag.arguments, tokenizer)
         if tokens:
             path = name_of(span.owner, span.parameter)
             self.fresh.append(Fresh(path, span.owner, start, tokens))

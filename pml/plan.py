@@ -22,9 +22,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pml.context import Node, State, closure
-from pml.nodes import LayoutName
+from pml.nodes import ContextName, LayoutName
 from pml.placement import Fresh
-from pml.states import Attention
 
 Kind = Literal["cached", "ghost", "fresh"]
 
@@ -58,7 +57,7 @@ class PromptPlan:
 
     schema: str
     layout: LayoutName
-    attention: Attention
+    attention: ContextName
     placed: tuple[Node, ...]
     texts: tuple[Fresh, ...]
     recomputed: Mapping[Node, tuple[int, ...]]
@@ -90,6 +89,11 @@ class PromptPlan:
     @property
     def num_fresh(self) -> int:
         return sum(len(span.tokens) for span in self.fresh)
+
+    @property
+    def num_recomputed(self) -> int:
+        """How many of the fresh tokens are cached text that is computed again."""
+        return sum(len(offsets) for offsets in self.recomputed.values())
 
     @property
     def next_position(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Set
 from dataclasses import dataclass
 from typing import cast, get_args
 
@@ -13,15 +14,12 @@ from pml.layout import Layout, lay_out
 from pml.nodes import ContextName, LayoutName
 from pml.plan import PromptPlan
 from pml.prompt import Prompt
+from pml.recompute import NOTHING, Recompute
 from pml.resolve import resolve
 from pml.schema import Schema, parameters_of
-from pml.states import ATTENTIONS, Attention, States, states_of
+from pml.states import States, states_of
 
 log = logging.getLogger("pml")
-
-
-class NotBuiltYet(ValueError):
-    """An option of the language that this version does not have."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +28,7 @@ class Planner:
 
     layout: Layout
     positions: LayoutName
-    attention: Attention
+    attention: ContextName
     states: States
     tokenizer: Tokenizer
     max_positions: int
@@ -49,7 +47,7 @@ class Planner:
     ) -> Planner:
         """Lay `schema` out; `attention` and `layout` override what it says itself.
 
-        Raises `NotBuiltYet` for options this version lacks, and what `lay_out` raises. Logs a
+        Raises `ValueError` for options that there are not, and what `lay_out` raises. Logs a
         warning of `joint`.
         """
         positions, chosen = check_options(schema, attention, layout)
@@ -81,10 +79,14 @@ class Planner:
         fitting = (s for s in found if s.origin + len(s.tokens) <= self.max_positions)
         return tuple(node.state for node in closure(Node(s, s.origin) for s in fitting))
 
-    def plan(self, prompt: Prompt) -> PromptPlan:
+    def plan(
+        self, prompt: Prompt, recompute: Recompute = NOTHING, learned: Set[str] = frozenset()
+    ) -> PromptPlan:
         """The prompt resolved: every token, its position, and what it sees.
 
-        Raises `PMLError` for what is wrong with it, or if it outgrows the model's context.
+        `recompute.deviating` is for the engine, which knows the states; `learned` holds the keys of
+        states that earlier prompts left. Raises `PMLError` for what is wrong with the prompt, or if
+        it outgrows the model's context.
         """
         plan = resolve(
             prompt,
@@ -94,6 +96,8 @@ class Planner:
             self.tokenizer,
             self.fresh_anonymous,
             self.positions,
+            recompute,
+            learned,
         )
         if plan.next_position > self.max_positions:
             advice = 'move large modules into a union, or take layout="packed"'
@@ -109,11 +113,11 @@ class Planner:
 
 def check_options(
     schema: Schema, attention: str | None, layout: str | None
-) -> tuple[LayoutName, Attention]:
+) -> tuple[LayoutName, ContextName]:
     """The layout and attention to use: what is asked for, else what the schema says, else `fixed`
     and `guaranteed`.
 
-    Raises `NotBuiltYet` for an attention that this version does not have.
+    Raises `ValueError` for one that there is not.
     """
     positions = layout or schema.layout or "fixed"
     chosen = attention or schema.attention or "guaranteed"
@@ -122,7 +126,4 @@ def check_options(
     if chosen not in get_args(ContextName):
         names = listed(get_args(ContextName))
         raise ValueError(f"attention is {chosen!r}, expected {names}")
-    if chosen not in ATTENTIONS:
-        names = listed(ATTENTIONS, "and")
-        raise NotBuiltYet(f'attention "{chosen}" is not built yet; this version has {names}')
-    return cast(LayoutName, positions), chosen
+    return cast(LayoutName, positions), cast(ContextName, chosen)

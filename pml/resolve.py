@@ -7,7 +7,7 @@ first. The choice depends on schema, prompt and options, never on what a store h
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 
 from minillm.tokenizer import Tokenizer
 from pml.asked import read_asked
@@ -15,36 +15,41 @@ from pml.context import Node, State
 from pml.errors import PMLError
 from pml.fixed import place_fixed
 from pml.layout import Layout, name_of
-from pml.nodes import LayoutName
+from pml.learned import with_learned
+from pml.nodes import ContextName, LayoutName
 from pml.packed import place_packed
-from pml.placement import Fresh, Standing
+from pml.placement import PROMPT, Fresh, Standing
 from pml.plan import PromptPlan
 from pml.prompt import Prompt, check_prompt
-from pml.states import Attention, States
+from pml.recompute import NOTHING, Recompute, recomputed_tokens
+from pml.states import States
 
 
 def resolve(
     prompt: Prompt,
     layout: Layout,
     states: States,
-    attention: Attention,
+    attention: ContextName,
     tokenizer: Tokenizer,
     fresh_anonymous: int = 16,
     positions: LayoutName = "fixed",
+    recompute: Recompute = NOTHING,
+    learned: Set[str] = frozenset(),
 ) -> PromptPlan:
     """The plan of `prompt`; `states` are those of the layout under `attention` and `positions`.
 
     Anonymous text of at most `fresh_anonymous` tokens that follows an imported module which its
     state has not seen is computed afresh, so that a closing marker sees what the prompt really
-    holds; under `guaranteed` only. Raises `PMLError` where prompt and schema do not fit or the
-    prompt holds no token.
+    holds; under `guaranteed` only. `recompute` adds cached tokens to what is fresh;
+    `learned` are the keys of states that earlier prompts left. Raises `PMLError` where prompt and
+    schema do not fit or the prompt holds no token.
     """
     packed = positions == "packed"
     check_prompt(prompt, layout.schema, repeat=packed)
     asked = read_asked(prompt, tokenizer)
     placement = (place_packed if packed else place_fixed)(asked, layout, tokenizer)
-    limit = fresh_anonymous if attention == "guaranteed" else 0
-    placed: list[Node] = []
+    limit = fresh_anonymous if attention in ("guaranteed", "learned") else 0
+    nodes: list[Node | None] = []
     texts = list(placement.fresh)
     modules = 0
     for one, (state, seen) in zip(
@@ -52,14 +57,18 @@ def resolve(
     ):
         span = one.span
         is_short = span.owner == () and len(span.tokens) <= limit and modules > seen
-        if span.parameter is None and (is_short or not span.cached):
+        is_fresh = span.parameter is None and (is_short or not span.cached)
+        if is_fresh:
             texts.append(Fresh(name_of(span.owner), span.owner, one.start, span.tokens))
-        elif span.cached:
-            placed.append(Node(state, one.start))
+        nodes.append(None if is_fresh or not span.cached else Node(state, one.start))
         modules += span.owner != ()
+    nodes, texts, again = with_learned(nodes, texts, learned)
+    placed = [*(node for node in nodes if node is not None), *again]
     if not texts and all(node.state.is_placeholder for node in placed):
         raise PMLError("the prompt holds no token: no text, and nothing of the schema", prompt.at)
-    recomputed = _last_token(placed, texts)
+    filled = {text.start for text in placement.fresh if text.path != PROMPT}
+    recomputed = recomputed_tokens(recompute, placement.standing, nodes, filled)
+    _recompute_last(placed, texts, recomputed)
     name = layout.schema.name
     return PromptPlan(name, positions, attention, tuple(placed), tuple(texts), recomputed)
 
@@ -94,11 +103,13 @@ def _of_scaffolds(states: States, standing: Sequence[Standing]) -> Iterator[tupl
             last, modules = max(last, first), modules + (standing[first].span.owner != ())
 
 
-def _last_token(placed: Sequence[Node], texts: Sequence[Fresh]) -> dict[Node, tuple[int, ...]]:
+def _recompute_last(
+    placed: Sequence[Node], texts: Sequence[Fresh], recomputed: dict[Node, tuple[int, ...]]
+) -> None:
     """A prompt that ends with a cached token has that one recomputed: the answer starts from it,
     and must have seen all that the prompt holds. Its stored version stays, as a ghost."""
     stored = [node for node in placed if not node.state.is_placeholder]
     last = max(stored, key=lambda node: node.stop, default=None)
-    if last is None or any(text.stop > last.stop for text in texts):
-        return {}
-    return {last: (len(last.tokens) - 1,)}
+    if last is not None and not any(text.stop > last.stop for text in texts):
+        offsets = {*recomputed.get(last, ()), len(last.tokens) - 1}
+        recomputed[last] = tuple(sorted(offsets))

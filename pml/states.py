@@ -1,6 +1,7 @@
 """The states of a schema's spans: one for every context that a span can be encoded in.
 
     base         for each span one that is always usable: `isolated`, `guaranteed` or `joint`
+                 (`learned` is `guaranteed`, and what `learned.py` adds)
     scaffolds    for each scaffold a further one for every span of its pass
 
 A context is one causal pass over some spans. In the layout `fixed` they stand where the schema puts
@@ -11,15 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 from pml.context import Context, State
 from pml.layout import Layout, Span, name_of
-from pml.nodes import LayoutName, ModulePath, Scaffold, unions_of
+from pml.nodes import ContextName, LayoutName, ModulePath, Scaffold, unions_of
 from pml.rules import scaffold_paths
 
-Attention = Literal["isolated", "guaranteed", "joint"]
-ATTENTIONS: tuple[Attention, ...] = get_args(Attention)
+ATTENTIONS: tuple[ContextName, ...] = get_args(ContextName)
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class States:
     scaffolds: tuple[dict[int, State], ...]
 
 
-def states_of(layout: Layout, attention: Attention, positions: LayoutName = "fixed") -> States:
+def states_of(layout: Layout, attention: ContextName, positions: LayoutName = "fixed") -> States:
     """All states of a schema under an attention, at the positions of a layout."""
     packed = positions == "packed"
     base = joint_states(layout, packed) if attention == "joint" else None

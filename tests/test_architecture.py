@@ -32,8 +32,10 @@ ORDER = {
     "pml": """
         errors rule_table source malformed markup nodes attributes whitespace include rules
         schema_reader schema check prompt diagnostics writer
-        layout context states asked placement fixed packed plan resolve planner view
-        reference encoder store assembly engine explain estimate compare demo
+        layout context states asked placement fixed packed plan recompute learned resolve
+        planner view
+        reference encoder store assembly deviation library answer engine explain estimate
+        compare demo
         cli.documents cli.output cli.language cli.running cli
     """,
 }
@@ -47,7 +49,8 @@ TORCH_FREE = {
     "pml": """
         errors rule_table source malformed markup nodes attributes whitespace include rules
         schema_reader schema check prompt diagnostics writer
-        layout context states asked placement fixed packed plan resolve planner view
+        layout context states asked placement fixed packed plan recompute learned resolve
+        planner view
         cli
     """,
 }

@@ -13,10 +13,9 @@ from typing import Annotated
 import typer
 from rich.cells import cell_len
 
-from minillm.console import USAGE, Commands, note
+from minillm.console import Commands, note
 from pml.errors import Location, PMLError
 from pml.markup import PROMPT_LIMITS, SCHEMA_LIMITS
-from pml.planner import NotBuiltYet
 from pml.prompt import Prompt, parse_prompt
 from pml.schema import Schema, parse_schema
 
@@ -97,9 +96,6 @@ class PMLCommands(Commands):
         if isinstance(error, PMLError):
             tell(error)
             return INVALID
-        if isinstance(error, NotBuiltYet):
-            note(f"error: {error}")
-            return USAGE
         return super().explain(error)
 
 

@@ -94,7 +94,7 @@ def draw_map(
 def planner(schema: Schema, model: Path, attention: str | None, layout: str | None) -> Planner:
     """The schema laid out under a model's tokenizer, its weights left alone.
 
-    Raises `PMLError`, `LoadError`, and `NotBuiltYet`.
+    Raises `PMLError` and `LoadError`.
     """
     check_options(schema, attention, layout)
     tokenizer, context = load_tokenizer(model), _max_positions(model)

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from minillm.sampling import Sampling
     from pml.compare import Comparison
     from pml.engine import PromptCache
+    from pml.library import Encoding
     from pml.plan import PromptPlan
 
 
@@ -80,8 +81,8 @@ class Session:
         cache.add_schema(schema)
         return cls(cache, document, cache.plan(document.data, document.file))
 
-    def encode(self) -> tuple[int, float]:
-        """Encode what is not stored, announced, with a bar: tokens and seconds."""
+    def encode(self) -> Encoding:
+        """Encode what is not stored, announced, with a bar."""
         from pml.estimate import estimate
 
         expected = estimate(self.cache, self.plan)
@@ -92,9 +93,7 @@ class Session:
                 f"about {duration(expected.seconds)} (an estimate)"
             )
         with Bar("encoding", expected.tokens) as bar:
-            started = time.perf_counter()
-            tokens = self.cache.encode(self.plan, lambda _, tokens: bar.advance(tokens))
-            return tokens, time.perf_counter() - started
+            return self.cache.encode(self.plan, lambda _, n: bar.advance(n))
 
 
 def run(
@@ -128,7 +127,7 @@ def run(
 
 
 def _answer(
-    session: Session, encoded: tuple[int, float], max_tokens: int, draw: Sampling, *, quiet: bool
+    session: Session, encoded: Encoding, max_tokens: int, draw: Sampling, *, quiet: bool
 ) -> dict[str, Any]:
     """The answer to the prompt's text, as `pml run --json` prints it; printed as it comes."""
     deltas, first = [], 0.0
@@ -148,12 +147,13 @@ def _answer(
             "prompt_tokens": session.plan.num_cached + session.plan.num_fresh,
             "cached_tokens": session.plan.num_cached,
             "fresh_tokens": session.plan.num_fresh,
-            "encoded_tokens": encoded[0],
+            "recomputed_tokens": session.plan.num_recomputed,
+            "encoded_tokens": encoded.tokens,
             "completion_tokens": len(tokens),
         },
         "timings": {
             "ttft_s": first - started,
-            "encode_s": encoded[1],
+            "encode_s": encoded.seconds,
             "decode_s": finished - first,
         },
     }

@@ -22,6 +22,7 @@ from strategies import (
     other_words,
     prompts,
     schemas,
+    texts,
     write_prompt,
 )
 
@@ -44,6 +45,7 @@ from pml.nodes import (
     children_of,
     parameters_of,
 )
+from pml.recompute import Recompute
 from pml.reference import full_prefill, oracle
 from pml.states import ATTENTIONS
 from pml.writer import write_schema
@@ -88,6 +90,77 @@ def test_law_01_in_float32(case: Case) -> None:
     expected = oracle(model, case.plan)
     difference = (cache.prefill(case.prompt).logits - expected).abs().max()
     assert float(difference) <= 1e-4 * float(expected.max() - expected.min())
+
+
+def recomputes() -> st.SearchStrategy[Recompute]:
+    return st.builds(
+        Recompute,
+        first=st.integers(0, 3),
+        after_parameters=st.integers(0, 3),
+        positions=st.frozensets(st.integers(0, 60), max_size=12),
+        deviating=st.sampled_from((0.0, 0.0, 0.15, 0.5)),
+    )
+
+
+@given(cases(), recomputes())
+def test_law_01_with_recomputed_tokens(case: Case, recompute: Recompute) -> None:
+    """Law 1 for recompute sets of all selectors together: "The old version stays as a ghost for the
+    tokens that saw it."
+
+    Catches a recomputed token that is seen twice, or by what was encoded seeing its old version;
+    a segment whose rest is put at the wrong positions; and a selector that takes other tokens than
+    it says.
+    """
+    cache, before = case.cache, case.plan
+    plan = cache.plan(case.prompt, recompute=recompute)
+    assert_same(cache.prefill(plan).logits, oracle(case.model, plan))
+
+    cached = {p for span in before.reused for p in range(span.start, span.stop)}
+    left = {p for span in plan.reused for p in range(span.start, span.stop)}
+    again = cached - left
+    assert left <= cached
+    assert plan.selected() == before.selected()
+    assert recompute.positions & cached <= again
+    assert len(again) >= round(recompute.deviating * len(cached))
+    usage = cache.prefill(plan).usage
+    assert usage.recomputed_tokens == before.num_recomputed + len(again)
+    assert usage.fresh_tokens == before.num_fresh + len(again)
+
+
+@given(st.data(), cases())
+def test_law_01_with_learned_contexts(data: st.DataObject, case: Case) -> None:
+    """Law 1 for `learned`: after one prompt another is answered that begins like it, or not.
+
+    Catches content that is taken for the same though it stood at another distance or after other
+    words, and a state that is used without being encoded.
+    """
+    cache = case.cold()
+    cache.prefill(case.plan)
+    cache.learn(case.plan)
+    again = cache.plan(case.prompt)
+    assert again.num_fresh == 1  # the last token, which the answer starts from
+    assert_same(cache.prefill(again).logits, oracle(case.model, again))
+    full = full_prefill(case.model, again, at_own_positions=True)
+    assert_same(cache.prefill(again).logits, full)
+
+    tail = (*case.prompt.children, PromptText(data.draw(texts(8))))
+    for other in (replace(case.prompt, children=tail), data.draw(prompts(case.schema))):
+        prompt, plan = fitted(cache.plan, other)
+        assert_same(cache.prefill(prompt).logits, oracle(case.model, plan))
+
+
+@given(cases())
+def test_law_14_everything_recomputed_is_full_prefill(case: Case) -> None:
+    """Law 14: "everything recomputed = full prefill"
+
+    Catches a cached token that stays visible beside its recomputed self, and a recomputed one that
+    sees less than the prompt holds before it.
+    """
+    everything = Recompute(positions=frozenset(range(case.plan.next_position)))
+    plan = case.cache.plan(case.prompt, recompute=everything)
+    assert plan.num_cached == 0
+    full = full_prefill(case.model, plan, at_own_positions=True)
+    assert_same(case.cache.prefill(plan).logits, full)
 
 
 @given(cases(), st.randoms(use_true_random=False), st.sampled_from(ATTENTIONS[:2]))

@@ -307,24 +307,6 @@ def test_demo_hands_its_flags_on(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class TestExitCodes:
-    @pytest.mark.parametrize("command", ["run", "explain", "compare"])
-    @pytest.mark.parametrize(
-        ("option", "line"), [(("--attention", "learned"), 'attention "learned" is not built yet')]
-    )
-    def test_what_is_not_built_yet_is_one_line(
-        self, command: str, option: tuple[str, str], line: str
-    ) -> None:
-        done = pml(command, *ASK, *option)
-        assert (done.exit_code, done.stdout) == (2, "")
-        assert done.stderr.startswith(f"error: {line}")
-        assert len(done.stderr.splitlines()) == 1
-
-    def test_a_schema_may_ask_for_it_too(self, tmp_path: Path) -> None:
-        later = tmp_path / "later.pml"
-        later.write_text('<schema name="later" attention="learned">text</schema>')
-        assert pml("check", later).exit_code == 0
-        assert pml("map", later, "--model", "tiny").exit_code == 2
-
     @pytest.mark.parametrize(
         ("arguments", "code", "line"),
         [

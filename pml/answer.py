@@ -1,0 +1,62 @@
+"""What an answer took: tokens reused and computed, seconds, and the plan of it all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from minillm.generate import FinishReason
+from pml.plan import PromptPlan
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Tokens of one answer: of the prompt, how many were reused and how many computed.
+
+    Of the computed ones `recomputed_tokens` are cached text that was computed again. Besides,
+    `encoded_tokens` had to be encoded first because no state was stored.
+    """
+
+    cached_tokens: int
+    fresh_tokens: int
+    recomputed_tokens: int = 0
+    encoded_tokens: int = 0
+    completion_tokens: int = 0
+
+    @property
+    def prompt_tokens(self) -> int:
+        return self.cached_tokens + self.fresh_tokens
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Seconds: `ttft` from the prompt's text to the first token's id, with `encode` in it (what
+    was not stored had to be encoded), and `decode` from there to the end."""
+
+    ttft: float
+    encode: float
+    decode: float = 0.0
+
+
+@dataclass(frozen=True)
+class Prefilled:
+    """A prompt brought to the point where the next token is drawn: its last token's logits."""
+
+    plan: PromptPlan
+    logits: Tensor
+    usage: Usage
+    encode_seconds: float
+    copied_tokens: int
+
+
+@dataclass(frozen=True)
+class Completion:
+    """A whole answer, what it took, and the plan that says where every token stood."""
+
+    text: str
+    tokens: tuple[int, ...]
+    finish_reason: FinishReason
+    usage: Usage
+    timings: Timings
+    plan: PromptPlan

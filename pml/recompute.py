@@ -1,0 +1,69 @@
+"""Which cached tokens a prompt computes afresh, with sight of all that it holds before them.
+
+Modules are encoded without seeing one another. A few tokens that are computed again, with full
+visibility, win part of that back; all of them recomputed is full prefill. The stored version of a
+recomputed token stays as a ghost, for the tokens that were encoded seeing it.
+
+    first               the first k tokens of each imported module (EPIC's LegoLink)
+    after_parameters    the k cached tokens behind each filled parameter: what was encoded behind
+                        a placeholder
+    positions           these positions of the prompt
+    deviating           the share of all cached tokens whose values deviate most from those of a
+                        full prefill (CacheBlend); the engine measures which they are
+
+The selectors add up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence, Set
+from dataclasses import dataclass
+
+from pml.context import Node
+from pml.placement import Standing
+
+
+@dataclass(frozen=True)
+class Recompute:
+    """Raises `ValueError` for a negative number or a share that is none."""
+
+    first: int = 0
+    after_parameters: int = 0
+    positions: Set[int] = frozenset()
+    deviating: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("first", "after_parameters"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected 0 or more tokens")
+        if not 0 <= self.deviating <= 1:
+            raise ValueError(f"deviating is {self.deviating}, expected a share from 0 to 1")
+
+
+NOTHING = Recompute()
+
+
+def recomputed_tokens(
+    recompute: Recompute,
+    standing: Sequence[Standing],
+    nodes: Sequence[Node | None],
+    filled: Set[int],
+) -> dict[Node, tuple[int, ...]]:
+    """The offsets to compute afresh in each node; `nodes` are those of `standing`, None where its
+    text is fresh anyhow, and `filled` the positions that arguments start at."""
+    found: dict[Node, set[int]] = {}
+    left_of: dict[int, int] = {}  # of an import: how many of its first tokens are still to come
+    left = 0  # of the tokens behind the last parameter
+    for one, node in zip(standing, nodes, strict=True):
+        if one.span.parameter is not None:
+            left = recompute.after_parameters if one.start in filled else left
+        elif node is not None:
+            count = len(node.tokens)
+            first = 0 if one.span.owner == () else left_of.get(id(one.tag), recompute.first)
+            left_of[id(one.tag)] = max(0, first - count)
+            chosen = {*range(min(count, max(first, left)))}
+            chosen |= {n for n in range(count) if node.start + n in recompute.positions}
+            left = max(0, left - count)
+            if chosen:
+                found[node] = chosen
+    return {node: tuple(sorted(offsets)) for node, offsets in found.items()}
