@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from minillm.generate import Delta
-    from pml.answer import Completion, Timings, Usage
+    from pml.completion import Completion, Timings, Usage
     from pml.engine import PromptCache
     from pml.errors import PMLError
     from pml.prompt import Prompt, parse_prompt
     from pml.schema import Schema, parse_schema
 
 _HOMES = {
-    "Completion": "answer",
+    "Completion": "completion",
     "Delta": "engine",
     "PMLError": "errors",
     "Prompt": "prompt",
     "PromptCache": "engine",
     "Schema": "schema",
-    "Timings": "answer",
-    "Usage": "answer",
+    "Timings": "completion",
+    "Usage": "completion",
     "parse_prompt": "prompt",
     "parse_schema": "schema",
 }

@@ -10,8 +10,8 @@ from functools import cached_property
 from minillm.generate import Delta, check_max_tokens, decode, prefill, spell
 from minillm.kv import KVCache
 from minillm.sampling import Sampling
-from pml.answer import Completion, Prefilled, Timings, Usage
 from pml.assembly import fresh_tokens, placed_segments
+from pml.completion import Completion, Prefilled, Timings, Usage
 from pml.library import Library, Progress
 from pml.plan import PromptPlan
 from pml.prompt import Prompt

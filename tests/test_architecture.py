@@ -34,7 +34,7 @@ ORDER = {
         schema_reader schema check prompt diagnostics writer
         layout context states asked placement fixed packed plan recompute learned resolve
         planner view
-        reference encoder store assembly deviation library answer engine explain estimate
+        reference encoder store assembly deviation library completion engine explain estimate
         compare demo
         cli.documents cli.output cli.language cli.running cli
     """,
