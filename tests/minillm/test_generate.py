@@ -152,6 +152,14 @@ def test_prompts_that_cannot_be_answered_are_refused() -> None:
     assert isinstance(generate(short, "012345678", chat=False, max_tokens=2), str)
 
 
+def test_a_cache_is_written_to_by_one_run_and_read_by_no_other() -> None:
+    transformer, one, two = model(), *(model().new_cache() for _ in range(2))
+    for runs in ([Run(one, 1), Run(one, 1)], [Run(one, 1), Run(two, 1, base=one)]):
+        with pytest.raises(ValueError, match="a forward appends to a cache that another"):
+            transformer(torch.tensor([1, 2]), torch.arange(2), ForwardPlan(runs, [0]))
+    assert one.num_slots == two.num_slots == 0
+
+
 def test_runs_must_hold_the_tokens_of_the_forward() -> None:
     transformer = model()
     forward = ForwardPlan([Run(transformer.new_cache(), 2)], [0])
