@@ -87,8 +87,18 @@ class Transformer(nn.Module):
     def forward(self, tokens: Tensor, positions: Tensor, plan: ForwardPlan) -> Tensor:
         """Logits (len(plan.logits_of), V) of `tokens` (T,) at `positions` (T,), both int64.
 
-        The caches of the plan's runs hold the new tokens' keys and values afterwards.
+        The caches of the plan's runs hold the new tokens' keys and values afterwards, or, if this
+        is interrupted, what they held before.
         """
+        before = [run.cache.num_slots for run in plan.runs]
+        try:
+            return self._logits(tokens, positions, plan)
+        except BaseException:
+            for run, num_slots in zip(plan.runs, before, strict=True):
+                run.cache.truncate(num_slots)
+            raise
+
+    def _logits(self, tokens: Tensor, positions: Tensor, plan: ForwardPlan) -> Tensor:
         facts = self._facts(positions, plan)
         x = self.embedding(tokens)  # (T, C)
         if self.position_embedding is not None:

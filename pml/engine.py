@@ -10,9 +10,10 @@ from pathlib import Path
 
 from torch import Tensor
 
+from minillm.answer import Answer, Delta, FinishReason, check_max_tokens
 from minillm.checkpoint import LoadedModel
 from minillm.errors import LoadError
-from minillm.generate import Delta, FinishReason, check_max_tokens, decode, prefill, spell
+from minillm.generate import decode, prefill
 from minillm.kv import KVSegment
 from minillm.sampling import Sampling
 from pml.assembly import fresh_tokens, placed_segments
@@ -251,16 +252,14 @@ class PromptCache:
 
         Raises `RuntimeError` once another prompt has taken the buffer that the answer lives in.
         """
-        steps = decode(
-            self.model.transformer,
+        answer = Answer(
+            self.model,
             self._buffer,
-            prefilled.logits,
             prefilled.plan.next_position,
             max_tokens=max_tokens,
-            sampling=sampling or Sampling(),
-            stop_ids=self.model.tokenizer.stop_ids,
+            sampling=sampling,
         )
-        deltas = spell(steps, self.model.tokenizer)
+        deltas = decode(self.model.transformer, answer, prefilled.logits)
         if self._latest is prefilled:  # An earlier answer to it may lie behind the prompt.
             self._buffer.truncate(prefilled.usage.prompt_tokens)
         # Asked before each step, which would otherwise write into another answer's buffer.

@@ -27,7 +27,7 @@ ORDER = {
         foreign.gguf_vocabulary foreign.gguf_bpe foreign.gguf_spm foreign.gguf_tokenizer
         foreign.gguf_source foreign.hf_vocabulary foreign.hf_tokenizer
         foreign.unpickle_child foreign.pickled foreign.hf_source foreign
-        convert sampling generate console flags cli
+        convert sampling answer generate console flags cli
     """,
     "pml": """
         errors source diagnose markup nodes attributes whitespace include rules schema check
