@@ -14,10 +14,8 @@ import math
 import torch
 from torch import Tensor
 
+from minillm.sight import Block, Sight
 from minillm.visibility import Visibility
-
-ROWS = 256
-"""Score rows computed at a time, so that a block of scores stays in the processor's cache."""
 
 
 def attend_explicit(
@@ -45,65 +43,47 @@ def attend_explicit(
     return (weights @ v).transpose(0, 1), weights
 
 
-class Sight:
-    """What `attend` needs to know of a visibility, worked out once and used by all layers.
-
-    The queries are cut into blocks of about `ROWS` score rows. A block looks at the keys up to
-    the last one that any of its queries sees, and masks only the columns that some of them do
-    not see: for ordinary text after a cached prefix that is a small triangle. `dtype` is that of
-    the scores: a bias over many positions needs a wider one than bfloat16.
-    """
-
-    def __init__(self, visibility: Visibility, group: int, dtype: torch.dtype) -> None:
-        mask, free = visibility.mask, visibility.num_free
-        n = mask.shape[0]
-        step = max(1, ROWS // group)
-        hidden = torch.zeros(mask.shape, dtype=dtype, device=mask.device)
-        hidden.masked_fill_(~mask, -math.inf)
-        self.blocks: list[tuple[int, int, int, Tensor]] = []
-        for start in range(0, n, step):
-            stop = min(start + step, n)
-            seen = mask[start:stop].any(dim=0).nonzero()
-            columns = int(seen[-1]) + 1 if len(seen) else 0
-            self.blocks.append((start, stop, free, hidden[start:stop, :columns]))
-        keys = max(free + block.shape[1] for *_, block in self.blocks)
-        self.scratch = torch.empty(min(n, step) * group * keys, dtype=dtype, device=mask.device)
-
-
-def attend(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    sight: Sight,
-    bias: Tensor | None = None,
-    scale: float | None = None,
-) -> Tensor:
-    """The output of `attend_explicit`, (n, H, D), without its weights.
+def attend(q: Tensor, layer: int, sight: Sight, scale: float | None = None) -> Tensor:
+    """The output of `attend_explicit` for the queries q (T, H, D) of all runs, (T, H, D).
 
     The G query heads of a key/value head are folded into the rows of one matrix product, whose
-    scores go into one buffer that all heads and layers reuse. With few queries over many keys,
+    scores go into one buffer that all blocks and layers reuse. With few queries over many keys,
     which is what reuse makes of a prompt, this takes a third of the time of
     `scaled_dot_product_attention` on a CPU (`make bench`).
     """
-    n, H, D = q.shape
-    K = k.shape[0]
-    group = H // K
+    T, H, D = q.shape
+    K, G = sight.kv_heads, sight.group
     scale = D**-0.5 if scale is None else scale
-    q = (q * scale).view(n, K, group, D).transpose(0, 1).reshape(K, n * group, D)
+    q = (q * scale).view(T, K, G, D).transpose(0, 1).reshape(K, T * G, D)
     out = torch.empty_like(q)
-    for start, stop, free, hidden in sight.blocks:
-        rows, keys = (stop - start) * group, free + hidden.shape[1]
-        scores = sight.scratch[: rows * keys].view(rows, keys)
-        by_head = scores.view(stop - start, group, keys)
-        for head in range(K):
-            block = slice(start * group, stop * group)
-            if scores.dtype == q.dtype:
-                torch.mm(q[head, block], k[head, :keys].T, out=scores)
-            else:
-                scores.copy_(torch.mm(q[head, block], k[head, :keys].T))
-            if bias is not None:
-                by_head += bias.view(K, group, -1)[head, :, :keys]
-            by_head[:, :, free:] += hidden[:, None, :]
-            torch.softmax(scores, dim=-1, out=scores)
-            torch.mm(scores.to(v.dtype), v[head, :keys], out=out[head, block])
-    return out.view(K, n, group, D).transpose(0, 1).reshape(n, H, D)
+    for block in sight.blocks:
+        for heads in block.heads:
+            _weigh(q, layer, block, heads)
+            for part in block.sums:
+                weights, rows = part.scores.to(q.dtype), out[heads, part.rows]
+                _multiply(weights, part.states[layer][heads], rows, adds=part.adds)
+    return out.view(K, T, G, D).transpose(0, 1).reshape(T, H, D)
+
+
+def _weigh(q: Tensor, layer: int, block: Block, heads: int | slice) -> None:
+    """Leave the softmax's weights of a block in its scratch memory."""
+    if block.padding is not None:
+        block.padding.fill_(-math.inf)
+    for part in block.products:
+        keys = part.states[layer][heads].transpose(-1, -2)
+        if part.scores.dtype == q.dtype:
+            _multiply(q[heads, part.rows], keys, part.scores)
+        else:
+            part.scores.copy_(q[heads, part.rows] @ keys)
+    for scores, bias in block.biases:
+        scores += bias[heads]
+    if block.hidden is not None:
+        scores, hidden = block.hidden
+        scores += hidden
+    torch.softmax(block.scores, dim=-1, out=block.scores)
+
+
+def _multiply(a: Tensor, b: Tensor, out: Tensor, adds: bool = False) -> None:
+    """a·b into `out`, or added to it; one head (2-D) or all (3-D)."""
+    multiply = torch.addmm if a.dim() == 2 else torch.baddbmm
+    multiply(out, a, b, beta=int(adds), out=out)

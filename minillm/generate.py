@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from minillm.answer import Answer, Delta, check_max_tokens
 from minillm.kv import KVCache
 from minillm.model import ForwardPlan, Run, Transformer
-from minillm.sampling import Sampler, Sampling
-from minillm.tokenizer import Tokenizer
+from minillm.sampling import Sampling
 
 if TYPE_CHECKING:
     from minillm.checkpoint import LoadedModel
 
-FinishReason = Literal["stop", "length", "context"]
+CHUNK = 256
+"""New tokens of one text in one forward at most: after each, a prefill can be cancelled. Larger
+chunks are no faster and hold more memory."""
 
-CHUNK = 512
-"""New tokens in one forward at most. Larger chunks are no faster and hold more memory."""
+
+class Cancelled(Exception):
+    """The caller said so; the cache is as it was before."""
+
+
+def _never() -> bool:
+    return False
 
 
 def prefill(
@@ -29,99 +35,77 @@ def prefill(
     tokens: Sequence[int],
     positions: Sequence[int],
     progress: Callable[[int], None] | None = None,
+    *,
+    base: KVCache | None = None,
+    cancelled: Callable[[], bool] = _never,
 ) -> Tensor:
-    """Run `tokens` at `positions` over `cache`, in chunks; the last one's logits (V,).
+    """Run `tokens` at `positions` over `base` and `cache`, in chunks; the last one's logits (V,).
 
     The positions must ascend, so that every token's predecessors are in the cache before it.
-    Where keys depend on the length of the whole text it is one chunk.
-    `progress` is told the number of tokens of each finished chunk.
+    Where keys depend on the length of the whole text it is one chunk. `progress` is told the
+    number of tokens of each finished chunk. `cancelled` is asked before each chunk: raises
+    `Cancelled`, and leaves nothing of the tokens in the cache, as any other error does.
     """
     if not tokens:
         raise ValueError("there is no token to compute, so there are no logits")
     cache.reserve(len(tokens))
-    logits = torch.empty(0)
+    logits, before = torch.empty(0), cache.num_slots
     chunk = len(tokens) if model.config.follows_length else CHUNK
-    for start in range(0, len(tokens), chunk):
-        ids = torch.tensor(tokens[start : start + chunk], device=model.device)
-        at = torch.tensor(positions[start : start + chunk], device=model.device)
-        last = start + chunk >= len(tokens)
-        plan = ForwardPlan([Run(cache, len(ids))], [len(ids) - 1] if last else [])
-        logits = model(ids, at, plan)
-        if progress:
-            progress(len(ids))
+    try:
+        for start in range(0, len(tokens), chunk):
+            if cancelled():
+                raise Cancelled
+            ids = torch.tensor(tokens[start : start + chunk], device=model.device)
+            at = torch.tensor(positions[start : start + chunk], device=model.device)
+            last = start + chunk >= len(tokens)
+            runs = [Run(cache, len(ids), base=base)]
+            logits = model(ids, at, ForwardPlan(runs, [len(ids) - 1] if last else []))
+            if progress:
+                progress(len(ids))
+    except BaseException:
+        cache.truncate(before)
+        raise
     return logits[-1]
 
 
-@dataclass(frozen=True)
-class Step:
-    """One generated token, or the end: `finish_reason` is set on the last step, which has no token.
+def advance(model: Transformer, answers: Sequence[Answer]) -> Tensor:
+    """Take in the last token of each answer, all in one forward; its logits (B, V).
 
-    `stop`: the model ended; `length`: `max_tokens` were generated; `context`: the model's
-    context is full.
+    Which answers there are may change from step to step. Those with a common base share its part
+    of the attention.
     """
-
-    token: int | None
-    finish_reason: FinishReason | None = None
+    order = sorted(range(len(answers)), key=lambda index: id(answers[index].base))
+    packed = [answers[index] for index in order]
+    tokens = torch.tensor([answer.tokens[-1] for answer in packed], device=model.device)
+    positions = torch.tensor([answer.position for answer in packed], device=model.device)
+    runs = [Run(answer.cache, 1, base=answer.base) for answer in packed]
+    places = sorted(range(len(order)), key=order.__getitem__)
+    logits: Tensor = model(tokens, positions, ForwardPlan(runs, places))
+    for answer in answers:
+        answer.position += 1
+    return logits
 
 
 def decode(
     model: Transformer,
-    cache: KVCache,
+    answer: Answer,
     logits: Tensor,
-    position: int,
     *,
-    max_tokens: int,
-    sampling: Sampling,
-    stop_ids: frozenset[int],
-) -> Iterator[Step]:
-    """Draw a token from `logits` (V,), append it at `position`, and so on; a step each.
+    cancelled: Callable[[], bool] = _never,
+) -> Iterator[Delta]:
+    """`answer` token by token, the first from `logits` (V,): a batch of one.
 
     A token is yielded before its forward runs, so that the first one is out as soon as it is known.
+    `cancelled` is asked before each forward: raises `Cancelled`, and leaves nothing of the answer
+    in its cache.
     """
-    check_max_tokens(max_tokens)
-    draw = Sampler(sampling)
-    for count in range(max_tokens):
-        token = draw(logits)
-        if token in stop_ids:
-            yield Step(None, "stop")
-            return
-        yield Step(token)
-        if count + 1 == max_tokens:
-            break
-        if position >= model.config.max_positions:
-            yield Step(None, "context")
-            return
-        at = torch.tensor([position], device=model.device)
-        logits = model(torch.tensor([token], device=model.device), at, _one(cache))[-1]
-        position += 1
-    yield Step(None, "length")
-
-
-def _one(cache: KVCache) -> ForwardPlan:
-    return ForwardPlan([Run(cache, 1)], [0])
-
-
-@dataclass(frozen=True)
-class Delta:
-    """A piece of an answer's text; the last one has no token and a `finish_reason`."""
-
-    text: str
-    token: int | None = None
-    finish_reason: FinishReason | None = None
-
-
-def spell(steps: Iterator[Step], tokenizer: Tokenizer) -> Iterator[Delta]:
-    """The text of each step as it comes; no character is ever cut."""
-    text = tokenizer.stream()
-    for step in steps:
-        piece = text.finish() if step.token is None else text.add(step.token)
-        yield Delta(piece, step.token, step.finish_reason)
-
-
-def check_max_tokens(max_tokens: int) -> None:
-    """Raises `ValueError` for a number of tokens that no answer can have."""
-    if max_tokens < 1:
-        raise ValueError(f"max_tokens is {max_tokens}, expected at least 1")
+    before = answer.cache.num_slots
+    yield from answer.take(logits)
+    while answer.finish_reason is None:
+        if cancelled():
+            answer.cache.truncate(before)
+            raise Cancelled
+        yield from answer.take(advance(model, [answer])[0])
 
 
 def stream(
@@ -131,11 +115,13 @@ def stream(
     max_tokens: int = 128,
     sampling: Sampling | None = None,
     chat: bool = True,
+    stop: Sequence[str] = (),
 ) -> Iterator[Delta]:
     """The answer to a plain `prompt`, piece by piece, without any reuse.
 
-    With `chat`, and a model that has chat markers, the prompt is a user's turn. Raises
-    `ValueError` for a prompt that is empty or longer than the model's context.
+    With `chat`, and a model that has chat markers, the prompt is a user's turn. The answer ends
+    before the first of the texts `stop`. Raises `ValueError` for a prompt that is empty or longer
+    than the model's context.
     """
     check_max_tokens(max_tokens)
     tokenizer, transformer = model.tokenizer, model.transformer
@@ -154,16 +140,16 @@ def stream(
         )
     cache = transformer.new_cache()
     logits = prefill(transformer, cache, tokens, range(len(tokens)))
-    steps = decode(
-        transformer,
+    answer = Answer(
+        model,
         cache,
-        logits,
         len(tokens),
         max_tokens=max_tokens,
-        sampling=sampling or Sampling(),
-        stop_ids=tokenizer.stop_ids,
+        sampling=sampling,
+        prompt=tokens,
+        stop=stop,
     )
-    return spell(steps, tokenizer)
+    return decode(transformer, answer, logits)
 
 
 def generate(
@@ -173,7 +159,8 @@ def generate(
     max_tokens: int = 128,
     sampling: Sampling | None = None,
     chat: bool = True,
+    stop: Sequence[str] = (),
 ) -> str:
     """The whole answer that `stream` gives."""
-    deltas = stream(model, prompt, max_tokens=max_tokens, sampling=sampling, chat=chat)
+    deltas = stream(model, prompt, max_tokens=max_tokens, sampling=sampling, chat=chat, stop=stop)
     return "".join(delta.text for delta in deltas)

@@ -112,6 +112,14 @@ class KVCache:
         """(K, S, D)"""
         return self._block[layer, 1, :, : self.num_slots]
 
+    def states(self, start: int, stop: int) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """Views of the keys and of the values (K, stop - start, D) of these slots, by layer.
+
+        They are for writing too, and good until the buffer grows.
+        """
+        keys, values = self._block[:, :, :, start:stop].unbind(1)
+        return keys.unbind(), values.unbind()
+
     def clear(self) -> None:
         self._placed.clear()
         self.num_slots = 0
@@ -170,18 +178,12 @@ class KVCache:
 
     @torch.inference_mode()
     def append(self, positions: Tensor) -> tuple[int, int]:
-        """Take slots for new tokens at `positions` (n,); the slots [start, stop) to `write`."""
+        """Take slots [start, stop) for new tokens at `positions` (n,); their states are to come."""
         self.reserve(len(positions))
         start, stop = self.num_slots, self.num_slots + len(positions)
         self._positions[start:stop] = positions
         self.num_slots = stop
         return start, stop
-
-    def write(self, layer: int, start: int, keys: Tensor, values: Tensor) -> None:
-        """Put `keys` and `values` (K, n, D) of one layer into the slots from `start` on."""
-        stop = start + keys.shape[1]
-        self._block[layer, 0, :, start:stop] = keys
-        self._block[layer, 1, :, start:stop] = values
 
     def truncate(self, num_slots: int) -> None:
         """Forget the slots from `num_slots` on, which must not cut a placed segment."""

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from minillm.attention import Sight
 from minillm.config import ModelConfig
 from minillm.families import FAMILIES
-from minillm.families.base import Facts, RunFacts
+from minillm.families.base import Facts
 from minillm.kv import KVCache
 from minillm.rope import rope_for
+from minillm.sight import Queries, Sight
 from minillm.visibility import by_matrix, by_position
 
 
@@ -27,13 +27,15 @@ from minillm.visibility import by_matrix, by_position
 class Run:
     """`num_tokens` new tokens whose keys and values are appended to `cache`.
 
-    They see what the cache holds, and one another, causally by position; or exactly what `mask`,
-    bool (num_tokens, slots of the cache after appending), says.
+    They see what `base` holds, what the cache holds, and one another, causally by position; or
+    exactly what `mask`, bool (num_tokens, slots of `base` and then of the cache after appending),
+    says. A base is only read. It is attended once for all runs that have it and stand side by side.
     """
 
     cache: KVCache
     num_tokens: int
     mask: Tensor | None = None
+    base: KVCache | None = None
 
 
 @dataclass(frozen=True)
@@ -87,8 +89,18 @@ class Transformer(nn.Module):
     def forward(self, tokens: Tensor, positions: Tensor, plan: ForwardPlan) -> Tensor:
         """Logits (len(plan.logits_of), V) of `tokens` (T,) at `positions` (T,), both int64.
 
-        The caches of the plan's runs hold the new tokens' keys and values afterwards.
+        The caches of the plan's runs hold the new tokens' keys and values afterwards, or, if this
+        is interrupted, what they held before.
         """
+        before = [run.cache.num_slots for run in plan.runs]
+        try:
+            return self._logits(tokens, positions, plan)
+        except BaseException:
+            for run, num_slots in zip(plan.runs, before, strict=True):
+                run.cache.truncate(num_slots)
+            raise
+
+    def _logits(self, tokens: Tensor, positions: Tensor, plan: ForwardPlan) -> Tensor:
         facts = self._facts(positions, plan)
         x = self.embedding(tokens)  # (T, C)
         if self.position_embedding is not None:
@@ -99,24 +111,29 @@ class Transformer(nn.Module):
         return F.linear(x, self.embedding.weight) if self.output is None else self.output(x)
 
     def _facts(self, positions: Tensor, plan: ForwardPlan) -> Facts:
-        group = self.config.num_heads // self.config.num_kv_heads
-        start, runs = 0, []
-        for run in plan.runs:
-            stop = start + run.num_tokens
-            slot, _ = run.cache.append(positions[start:stop])
-            seen = (
-                by_position(positions[start:stop], run.cache.positions)
-                if run.mask is None
-                else by_matrix(run.mask)
-            )
-            bias = self._bias(run.cache)
-            scores = self.dtype if bias is None else bias.dtype
-            sight = seen if plan.explicit else Sight(seen, group, scores)
-            runs.append(RunFacts(start, stop, run.cache, slot, sight, bias))
-            start = stop
-        if start != len(positions):
-            raise ValueError(f"the runs hold {start} tokens, the forward {len(positions)}")
-        return Facts(self._rotation(positions, plan), tuple(runs))
+        sizes = [run.num_tokens for run in plan.runs]
+        if sum(sizes) != len(positions):
+            raise ValueError(f"the runs hold {sum(sizes)} tokens, the forward {len(positions)}")
+        _check_caches(plan.runs)
+        texts = torch.split(positions, sizes)
+        slots = [run.cache.append(text) for run, text in zip(plan.runs, texts, strict=True)]
+        runs = [self._queries(run, text) for run, text in zip(plan.runs, texts, strict=True)]
+        new = [run.cache.states(*at) for run, at in zip(plan.runs, slots, strict=True)]
+        keys, values = zip(*new, strict=True)
+        sight = None if plan.explicit else self._sight(runs)
+        return Facts(self._rotation(positions, plan), runs, keys, values, sight)
+
+    def _queries(self, run: Run, positions: Tensor) -> Queries:
+        keys = run.cache.positions
+        if run.base is not None:
+            keys = torch.cat((run.base.positions, keys))
+        seen = by_position(positions, keys) if run.mask is None else by_matrix(run.mask)
+        return Queries(seen, run.cache, run.base, self._bias(keys))
+
+    def _sight(self, runs: Sequence[Queries]) -> Sight:
+        K, H = self.config.num_kv_heads, self.config.num_heads
+        has_bias = self.config.position_scheme == "alibi"
+        return Sight(runs, K, H // K, self._wide if has_bias else self.dtype)
 
     def _rotation(self, positions: Tensor, plan: ForwardPlan) -> tuple[Tensor, Tensor] | None:
         if self.config.position_scheme != "rope":
@@ -128,14 +145,21 @@ class Transformer(nn.Module):
         cos, sin = zip(*(rope.tables(text, wide) for text in texts), strict=True)
         return torch.cat(cos), torch.cat(sin)
 
-    def _bias(self, cache: KVCache) -> Tensor | None:
+    def _bias(self, keys: Tensor) -> Tensor | None:
         if self.config.position_scheme != "alibi":
             return None
         family = FAMILIES[self.config.family]
-        bias: Tensor = family.key_bias(self.config, cache.positions, self._wide)
+        bias: Tensor = family.key_bias(self.config, keys, self._wide)
         return bias
 
     @property
     def _wide(self) -> torch.dtype:
         """The dtype of numbers that depend on positions: bfloat16 would round 1002 to 1000."""
         return torch.promote_types(self.dtype, torch.float32)
+
+
+def _check_caches(runs: Sequence[Run]) -> None:
+    """No cache may be written to by two runs, or be written to and read as a base."""
+    written = {run.cache for run in runs}
+    if len(written) < len(runs) or written & {run.base for run in runs}:
+        raise ValueError("a forward appends to a cache that another of its runs appends to or sees")

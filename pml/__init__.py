@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from minillm.generate import Delta
+    from minillm.answer import Delta
     from pml.completion import Completion, Timings, Usage
     from pml.engine import PromptCache
     from pml.errors import PMLError

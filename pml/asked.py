@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from minillm.tokenizer import Tokenizer
 from pml.errors import Location
-from pml.layout import role_markers
+from pml.layout import Layout, last_role, role_markers
 from pml.prompt import Argument, Prompt, PromptImport
 from pml.schema import ModulePath, PromptRole, PromptText
 
@@ -46,25 +46,27 @@ class Asked:
             yield from inner.all()
 
 
-def read_asked(prompt: Prompt, tokenizer: Tokenizer) -> Asked:
+def read_asked(prompt: Prompt, layout: Layout, tokenizer: Tokenizer) -> Asked:
     """Tokenise each text of `prompt` alone. If the last text stands in a `<user>`, or a turn of the
-    user comes last, the assistant's opening marker follows it.
+    user comes last, what asks the assistant for an answer follows it.
 
     Raises `PMLError` for a role tag when the tokenizer has no markers for that role.
     """
-    reader = _Reader(tokenizer)
+    reader = _Reader(layout, tokenizer)
     root = Asked((), prompt.arguments, [NewText(prompt.at)])
     reader.read(prompt.children, root, None)
     if reader.last_role == "user":
-        root.texts[-1].add(role_markers(tokenizer, "assistant", prompt.at).open)
+        root.texts[-1].add(role_markers(tokenizer, "assistant", prompt.at).asking)
     return root
 
 
 class _Reader:
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self.tokenizer = tokenizer
+    def __init__(self, layout: Layout, tokenizer: Tokenizer) -> None:
+        self.layout, self.tokenizer = layout, tokenizer
         self.last_role: str | None = None
         """The role that the last text, a role's markers being text too, stands in."""
+        self.before = last_role(layout.schema)
+        """The role of the last turn; the schema's turns come before the prompt's."""
 
     def read(self, children: Sequence[object], tag: Asked, role: str | None) -> None:
         for child in children:
@@ -73,12 +75,13 @@ class _Reader:
                 self.last_role = role
             elif isinstance(child, PromptRole):
                 markers = role_markers(self.tokenizer, child.role, child.at)
-                self.extend(tag, markers.open, child.at)
+                self.extend(tag, markers.opening(self.before), child.at)
                 self.read(child.children, tag, child.role)
                 self.extend(tag, markers.close, child.at)
-                self.last_role = child.role
+                self.last_role = self.before = child.role
             elif isinstance(child, PromptImport):
                 path = (*tag.path, child.name)
+                self.before = last_role(self.layout.sections[path].module) or self.before
                 inner = Asked(path, child.arguments, [NewText(child.at)])
                 self.read(child.children, inner, role)
                 tag.imports.append(inner)

@@ -16,9 +16,9 @@ from statistics import median
 
 from torch import Tensor
 
+from minillm.answer import Answer
 from minillm.checkpoint import LoadedModel
 from minillm.generate import decode
-from minillm.sampling import Sampling
 from pml.engine import PromptCache
 from pml.plan import PromptPlan
 from pml.reference import full_prefill, oracle
@@ -121,16 +121,10 @@ class FullPrefill:
 
     def answer(self, plan: PromptPlan, logits: Tensor, max_tokens: int) -> tuple[int, ...]:
         """The greedy answer to `plan`, the one that was prefilled last and gave `logits`."""
-        steps = decode(
-            self.model.transformer,
-            self._buffer,
-            logits,
-            len(plan.selected()),
-            max_tokens=max_tokens,
-            sampling=Sampling(),
-            stop_ids=self.model.tokenizer.stop_ids,
-        )
-        return tuple(step.token for step in steps if step.token is not None)
+        answer = Answer(self.model, self._buffer, len(plan.selected()), max_tokens=max_tokens)
+        for _ in decode(self.model.transformer, answer, logits):
+            pass
+        return tuple(answer.tokens)
 
 
 def compare(

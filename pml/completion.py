@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from minillm.generate import FinishReason
+from minillm.answer import FinishReason
 from pml.plan import PromptPlan
 
 

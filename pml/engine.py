@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
 
-from minillm.generate import Delta, check_max_tokens, decode, prefill, spell
+from minillm.answer import Answer, Delta, check_max_tokens
+from minillm.generate import decode, prefill
 from minillm.kv import KVCache
 from minillm.sampling import Sampling
 from pml.assembly import fresh_tokens, placed_segments
@@ -97,16 +98,14 @@ class PromptCache(Library):
 
         Raises `RuntimeError` once another prompt has taken the buffer that the answer lives in.
         """
-        steps = decode(
-            self.model.transformer,
+        answer = Answer(
+            self.model,
             self._buffer,
-            prefilled.logits,
             prefilled.plan.next_position,
             max_tokens=max_tokens,
-            sampling=sampling or Sampling(),
-            stop_ids=self.model.tokenizer.stop_ids,
+            sampling=sampling,
         )
-        deltas = spell(steps, self.model.tokenizer)
+        deltas = decode(self.model.transformer, answer, prefilled.logits)
         if self._latest is prefilled:  # An earlier answer to it may lie behind the prompt.
             self._buffer.truncate(prefilled.usage.prompt_tokens)
         # Asked before each step, which would otherwise write into another answer's buffer.

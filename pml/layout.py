@@ -26,6 +26,7 @@ from pml.schema import (
     PromptText,
     PromptUnion,
     Schema,
+    own_nodes,
 )
 
 
@@ -121,6 +122,7 @@ class _Builder:
         self.regions: list[Region] = []
         self.position = 0
         self.run: list[int] = []
+        self.before: str | None = None  # the role of the last turn
 
     def build(self, schema: Schema) -> Layout:
         bos = self.tokenizer.bos_id
@@ -153,9 +155,10 @@ class _Builder:
                 self.run += self.tokenizer.encode(child.text)
             elif isinstance(child, PromptRole):
                 markers = role_markers(self.tokenizer, child.role, child.at)
-                self.run += markers.open
+                self.run += markers.opening(self.before)
                 self.children(child.children, owner, cached=cached, depth=depth)
                 self.run += markers.close
+                self.before = child.role
             elif isinstance(child, PromptModule) and child.name is None:
                 self.anonymous(child, owner, cached=cached, depth=depth)
             else:
@@ -181,11 +184,13 @@ class _Builder:
     def module(self, module: PromptModule, owner: ModulePath, *, cached: bool, depth: int) -> None:
         assert module.name is not None
         path, start, first = (*owner, module.name), self.position, len(self.spans)
+        before = self.before  # and again behind it, as if it were left out
         place = len(self.regions)
         cached = cached and module.cache
         self.children(module.children, path, cached=cached, depth=depth + 1)
         self.close_run(path, cached=cached, depth=depth + 1)
         self.close_section(module, path, first, start)
+        self.before = before
         tokens = sum(len(span.tokens) for span in self.spans[first:] if span.parameter is None)
         length = self.position - start
         region = Region("module", path, module.name, depth, start, length, tokens)
@@ -259,6 +264,12 @@ def role_markers(tokenizer: Tokenizer, role: str, at: Location) -> RoleMarkers:
             at,
         )
     return markers
+
+
+def last_role(owner: Schema | PromptModule) -> str | None:
+    """The role of the last turn that the owner itself holds."""
+    roles = [node.role for node in own_nodes(owner) if isinstance(node, PromptRole)]
+    return roles[-1] if roles else None
 
 
 def gaps(layout: Layout) -> Iterator[tuple[int, int]]:

@@ -46,7 +46,7 @@ def resolve(
     """
     packed = positions == "packed"
     check_prompt(prompt, layout.schema, repeat=packed)
-    asked = read_asked(prompt, tokenizer)
+    asked = read_asked(prompt, layout, tokenizer)
     placement = (place_packed if packed else place_fixed)(asked, layout, tokenizer)
     limit = fresh_anonymous if attention in ("guaranteed", "learned") else 0
     nodes: list[Node | None] = []

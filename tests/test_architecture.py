@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 
 ORDER = {
     "minillm": """
-        errors config rope alibi visibility kv attention layers
+        errors config rope alibi visibility kv sight attention layers
         families.fields families.rope_fields families.gguf_fields families.base
         families.llama families.falcon families.mpt families model
         json_file special_tokens pieces tokenizer_json tokenizer_spm tokenizer
@@ -27,7 +27,7 @@ ORDER = {
         foreign.gguf_vocabulary foreign.gguf_bpe foreign.gguf_spm foreign.gguf_tokenizer
         foreign.gguf_source foreign.hf_vocabulary foreign.hf_tokenizer
         foreign.unpickle_child foreign.pickled foreign.hf_source foreign
-        convert sampling generate console flags cli
+        convert sampling answer generate console flags cli
     """,
     "pml": """
         errors rule_table source malformed markup nodes attributes whitespace include rules

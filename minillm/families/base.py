@@ -8,11 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from minillm.attention import Sight, attend, attend_explicit
+from minillm.attention import attend, attend_explicit
 from minillm.config import ModelConfig
-from minillm.kv import KVCache
 from minillm.rope import apply_rope
-from minillm.visibility import Visibility
+from minillm.sight import Queries, Sight
 
 
 @dataclass(frozen=True)
@@ -66,27 +65,18 @@ def layer_weights(
 
 
 @dataclass(frozen=True)
-class RunFacts:
-    """What all layers need to know of one run: its tokens [start, stop), where its own keys and
-    values go (`slot` on), whom its queries see, and the ALiBi row of the keys it looks at.
+class Facts:
+    """What is computed once per forward and handed to every layer.
 
-    A `Sight` is attended to by the fast attention, a `Visibility` by the readable one.
+    `new_keys` and `new_values` are where those of each run's tokens go, by run and layer. With
+    `sight` the fast attention runs, without it the readable one.
     """
 
-    start: int
-    stop: int
-    cache: KVCache
-    slot: int
-    sight: Sight | Visibility
-    bias: Tensor | None
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What is computed once per forward and handed to every layer."""
-
     rotation: tuple[Tensor, Tensor] | None
-    runs: tuple[RunFacts, ...]
+    runs: Sequence[Queries]
+    new_keys: Sequence[Sequence[Tensor]]
+    new_values: Sequence[Sequence[Tensor]]
+    sight: Sight | None
 
 
 class SelfAttention(nn.Module):
@@ -123,15 +113,27 @@ class SelfAttention(nn.Module):
         if facts.rotation is not None:
             qk = apply_rope(qk, *facts.rotation)
         q, k = qk[:, :H], qk[:, H:]
-        out = torch.empty(T, H, D, dtype=x.dtype, device=x.device)
-        for run in facts.runs:
-            tokens = slice(run.start, run.stop)
-            run.cache.write(layer, run.slot, k[tokens].transpose(0, 1), v[tokens].transpose(0, 1))
-            keys, values = run.cache.keys(layer), run.cache.values(layer)
-            given = (q[tokens], keys, values)
-            if isinstance(run.sight, Sight):
-                out[tokens] = attend(*given, run.sight, run.bias, self.scale)
-            else:
-                out[tokens] = attend_explicit(*given, run.sight, run.bias, self.scale)[0]
+        self._write(k, layer, facts.new_keys)
+        self._write(v, layer, facts.new_values)
+        if facts.sight is None:
+            texts = torch.split(q, [run.num_tokens for run in facts.runs])
+            pairs = zip(texts, facts.runs, strict=True)
+            out = torch.cat([self._readable(text, layer, run) for text, run in pairs])
+        else:
+            out = attend(q, layer, facts.sight, self.scale)
         projected: Tensor = self.output(out.view(T, H * D))
         return projected
+
+    def _write(self, new: Tensor, layer: int, places: Sequence[Sequence[Tensor]]) -> None:
+        """Put keys or values (T, K, D) into the slots of the runs that they belong to."""
+        by_head, start = new.transpose(0, 1), 0
+        for place in places:
+            stop = start + place[layer].shape[1]
+            place[layer].copy_(by_head[:, start:stop])
+            start = stop
+
+    def _readable(self, q: Tensor, layer: int, run: Queries) -> Tensor:
+        caches = [run.cache] if run.base is None else [run.base, run.cache]
+        keys = torch.cat([cache.keys(layer) for cache in caches], dim=1)
+        values = torch.cat([cache.values(layer) for cache in caches], dim=1)
+        return attend_explicit(q, keys, values, run.visibility, run.bias, self.scale)[0]

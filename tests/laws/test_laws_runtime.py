@@ -13,14 +13,15 @@ from leaks import Oracle
 from strategies import Case, ModelShape, cases, hot_model, model_shapes
 from torch import Tensor
 
-import minillm.attention
 import minillm.generate
+import minillm.sight
 import pml.encoder
-from minillm.attention import Sight, attend, attend_explicit
+from minillm.attention import attend, attend_explicit
 from minillm.config import ModelConfig, RopeScaling
-from minillm.kv import KVSegment, Placed
-from minillm.model import ForwardPlan, Run
+from minillm.kv import KVCache, KVSegment, Placed
+from minillm.model import ForwardPlan, Run, Transformer
 from minillm.rope import Rope, apply_rope
+from minillm.sight import Queries, Sight
 from minillm.visibility import Visibility, by_matrix, by_position
 from pml.context import Node, State
 from pml.encoder import encode
@@ -145,6 +146,56 @@ def test_law_05_runs_packed_together_are_alone(data: st.DataObject, shape: Model
     assert_same(together, torch.cat(alone))
 
 
+@given(st.data(), model_shapes(), st.booleans())
+def test_law_12_a_base_in_a_batch_is_a_copy_for_each(
+    data: st.DataObject, shape: ModelShape, explicit: bool
+) -> None:
+    """Law 12: "a batch = its prompts one by one, to rounding; a shared module is stored once"
+
+    Runs of several lengths, some over one of two bases, at positions before, between and behind the
+    base's, then a step of one token each; beside each run alone over a cache that holds base and
+    all. Catches a base seen by the wrong run or at the wrong positions, and one that is written to.
+    """
+    model, steps = hot_model(shape), data.draw(st.integers(1, 2))
+    positions = torch.randperm(60, generator=torch.Generator().manual_seed(shape.seed))
+    bases = [None, *(_filled(model, data, positions[at : at + 8]) for at in (0, 10))]
+    before = [base and _held(base) for base in bases]
+    chosen = [data.draw(st.sampled_from(bases)) for _ in range(data.draw(st.integers(1, 4)))]
+    together = [model.new_cache() for _ in chosen]
+    alone = [model.new_cache() if base is None else _copy(model, base) for base in chosen]
+    for step in range(steps):
+        sizes = [1 if step else data.draw(st.integers(1, 6)) for _ in chosen]
+        at = [positions[20 + 8 * step : 20 + 8 * step + size] for size in sizes]
+        ids = torch.tensor(data.draw(st.lists(st.integers(0, 260), min_size=sum(sizes))))
+        runs = [Run(*run) for run in zip(together, sizes, [None] * 4, chosen, strict=False)]
+        plan = ForwardPlan(runs, range(sum(sizes)), explicit=explicit)
+        found = model(ids[: sum(sizes)], torch.cat(at), plan).split(sizes)
+        texts = ids[: sum(sizes)].split(sizes)
+        for cache, text, where, logits in zip(alone, texts, at, found, strict=True):
+            whole = ForwardPlan([Run(cache, len(text))], range(len(text)), explicit=True)
+            assert_same(logits, model(text, where, whole))
+    for base, held in zip(bases[1:], before[1:], strict=True):
+        assert torch.equal(_held(base), held)
+
+
+def _filled(model: Transformer, data: st.DataObject, positions: Tensor) -> KVCache:
+    """A cache that holds random tokens at `positions`."""
+    cache, tokens = model.new_cache(), data.draw(st.lists(st.integers(0, 260), min_size=8))
+    model(torch.tensor(tokens[:8]), positions, ForwardPlan([Run(cache, 8)], []))
+    return cache
+
+
+def _copy(model: Transformer, cache: KVCache) -> KVCache:
+    """Another cache with the same states at the same positions."""
+    segment, copy = cache.segment(0, cache.num_slots), model.new_cache()
+    copy.bring([Placed(segment, segment.origin)])
+    return copy
+
+
+def _held(cache: KVCache) -> Tensor:
+    return cache.segment(0, cache.num_slots).block
+
+
 @st.composite
 def ropes(draw: st.DrawFn) -> ModelConfig:
     """A configuration with a rotation of any kind that the runtime knows."""
@@ -205,27 +256,55 @@ def test_law_07_readable_attention_equals_fast_attention(
 ) -> None:
     """Law 7: "the readable attention = the fast attention, for all head ratios, masks and dtypes"
 
-    With any mask that shows every query a key, with and without a bias, and with so few rows to
-    a block that the queries are cut into several. Catches query heads folded in the wrong order,
-    a block's mask or bias cut at the wrong column, and scratch memory that is read back.
+    One to four runs in a forward, with and without bases that some of them share, any mask that
+    shows every query a key, with and without a bias, and with so few rows to a block that the
+    queries are cut into several. Catches query heads folded in the wrong order, a block's mask or
+    bias cut at the wrong column, padding that is seen, a base's part that is lost or counted twice,
+    and scratch memory that is read back.
     """
-    n, D = data.draw(st.integers(1, 12)), data.draw(st.sampled_from((4, 8)))
-    S, heads = data.draw(st.integers(n, 40)), kv_heads * group
-    q = _normal(data, n, heads, D).to(dtype)
-    k, v = _normal(data, kv_heads, S, D).to(dtype), _normal(data, kv_heads, S, D).to(dtype)
-    bias = _normal(data, heads, S).to(dtype) if data.draw(st.booleans()) else None
-    visibility = _visibility(data, n, S)
+    D, heads = data.draw(st.sampled_from((4, 8))), kv_heads * group
+    has_bias = data.draw(st.booleans())
+    bases = [None, *(_cache(data, kv_heads, D, dtype, size) for size in (1, 7))]
+    runs, queries = [], []
+    for _ in range(data.draw(st.integers(1, 4))):
+        n, base = data.draw(st.integers(1, 12)), data.draw(st.sampled_from(bases))
+        cache = _cache(data, kv_heads, D, dtype, data.draw(st.integers(n, 40)))
+        S = cache.num_slots + (base.num_slots if base else 0)
+        bias = _normal(data, heads, S).to(dtype) if has_bias else None
+        runs.append(Queries(_visibility(data, n, S), cache, base, bias))
+        queries.append(_normal(data, n, heads, D).to(dtype))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(minillm.attention, "ROWS", data.draw(st.integers(1, 12)))
-        fast = attend(q, k, v, Sight(visibility, group, dtype), bias)
-    wide = None if bias is None else bias.double()
-    exact, weights = attend_explicit(q.double(), k.double(), v.double(), visibility, wide)
-    readable, _ = attend_explicit(q, k, v, visibility, bias)
-    assert_same(weights.sum(dim=-1), torch.ones(heads, n, dtype=torch.float64))
-    assert not weights.masked_fill(visibility.full(), 0).any()
-    assert fast.dtype == readable.dtype == dtype
-    for output in (fast, readable):
-        assert float((output.double() - exact).abs().max()) <= DTYPES[dtype] * float(v.abs().max())
+        patch.setattr(minillm.sight, "ROWS", data.draw(st.integers(1, 30)))
+        patch.setattr(minillm.sight, "SMALL", data.draw(st.sampled_from((0, 1000, 1 << 20))))
+        together = attend(torch.cat(queries), 0, Sight(runs, kv_heads, group, dtype))
+    for q, run, fast in zip(queries, runs, together.split([len(q) for q in queries]), strict=True):
+        caches = [cache for cache in (run.base, run.cache) if cache]
+        k = torch.cat([cache.keys(0) for cache in caches], dim=1)
+        v = torch.cat([cache.values(0) for cache in caches], dim=1)
+        wide = None if run.bias is None else run.bias.double()
+        exact, weights = attend_explicit(q.double(), k.double(), v.double(), run.visibility, wide)
+        readable, _ = attend_explicit(q, k, v, run.visibility, run.bias)
+        assert_same(weights.sum(dim=-1), torch.ones(heads, len(q), dtype=torch.float64))
+        assert not weights.masked_fill(run.visibility.full(), 0).any()
+        assert fast.dtype == readable.dtype == dtype
+        largest = DTYPES[dtype] * float(v.abs().max())
+        for output in (fast, readable):
+            assert float((output.double() - exact).abs().max()) <= largest
+
+
+def _cache(data: st.DataObject, kv_heads: int, D: int, dtype: torch.dtype, size: int) -> KVCache:
+    """`size` slots of one layer, filled at random, with memory behind them that holds NaN."""
+    config = replace(
+        ModelShape(1, 1, 1, D, True, False, "mpt", 0).config(),
+        num_heads=kv_heads,
+        num_kv_heads=kv_heads,
+    )
+    cache = KVCache(config, dtype, capacity=size + 3)
+    for states in cache.states(0, size + 3):
+        states[0].fill_(float("nan"))
+        states[0][:, :size] = _normal(data, kv_heads, size, D).to(dtype)
+    cache.append(torch.arange(size))
+    return cache
 
 
 def _visibility(data: st.DataObject, n: int, S: int) -> Visibility:

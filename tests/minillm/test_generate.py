@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import count
+
 import pytest
 import torch
 from strategies import KINDS, ModelShape, hot, loaded
 
 import minillm.generate
+from minillm.answer import Answer, Delta
 from minillm.checkpoint import LoadedModel
-from minillm.generate import Step, decode, generate, prefill, stream
+from minillm.generate import Cancelled, decode, generate, prefill, stream
 from minillm.model import ForwardPlan, Run, Transformer
 from minillm.sampling import Sampling
 from minillm.tokenizer import ByteTokenizer
@@ -31,20 +35,19 @@ def steps(
     max_tokens: int,
     stop_ids: frozenset[int] = NOTHING,
     sampling: Sampling | None = None,
-) -> list[Step]:
+    cancelled: Callable[[], bool] = lambda: False,
+) -> list[Delta]:
     cache = transformer.new_cache()
     logits = prefill(transformer, cache, TOKENS, range(len(TOKENS)))
-    return list(
-        decode(
-            transformer,
-            cache,
-            logits,
-            len(TOKENS),
-            max_tokens=max_tokens,
-            sampling=sampling or Sampling(),
-            stop_ids=stop_ids,
-        )
+    answer = Answer(
+        loaded(transformer, ByteTokenizer()),
+        cache,
+        len(TOKENS),
+        max_tokens=max_tokens,
+        sampling=sampling,
+        stop_ids=stop_ids,
     )
+    return list(decode(transformer, answer, logits, cancelled=cancelled))
 
 
 @pytest.mark.parametrize("size", [1, 7, 29, 30, 31])
@@ -59,6 +62,68 @@ def test_prefill_in_chunks_is_prefill_at_once(size: int, monkeypatch: pytest.Mon
     assert sum(done) == len(TOKENS)
     assert max(done) <= size
     assert cache.positions.tolist() == list(range(len(TOKENS)))
+
+
+class After:
+    """True from the n-th time on that it is asked."""
+
+    def __init__(self, n: int) -> None:
+        self.n, self.asked = n, count(1)
+
+    def __call__(self) -> bool:
+        return next(self.asked) >= self.n
+
+
+@pytest.mark.parametrize("when", [1, 2, 3])
+def test_a_cancelled_prefill_leaves_the_cache_as_it_was(
+    when: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(minillm.generate, "CHUNK", 10)
+    transformer = model()
+    cache, base = transformer.new_cache(), transformer.new_cache()
+    prefill(transformer, cache, [1, 2, 3], range(3))
+    held = cache.segment(0, 3).block
+    at = range(3, 3 + len(TOKENS))
+    done: list[int] = []
+    with pytest.raises(Cancelled):
+        prefill(transformer, cache, TOKENS, at, done.append, base=base, cancelled=After(when))
+    assert (cache.num_slots, len(done)) == (3, when - 1)
+    assert torch.equal(cache.segment(0, 3).block, held)
+    again = prefill(transformer, cache, TOKENS, at)
+    whole = prefill(transformer, transformer.new_cache(), [1, 2, 3, *TOKENS], range(at.stop))
+    assert torch.allclose(again, whole, rtol=0, atol=1e-11)
+
+
+def test_a_chunk_is_256_tokens_at_most() -> None:
+    """What may pass before a cancelled request is noticed."""
+    assert minillm.generate.CHUNK <= 256
+
+
+def test_a_cancelled_answer_leaves_the_cache_as_it_was() -> None:
+    transformer, given = model(), []
+    cache = transformer.new_cache()
+    logits = prefill(transformer, cache, TOKENS, range(len(TOKENS)))
+    answer = Answer(loaded(transformer, ByteTokenizer()), cache, len(TOKENS), max_tokens=9)
+    with pytest.raises(Cancelled):
+        given.extend(decode(transformer, answer, logits, cancelled=After(4)))
+    assert len(answer.tokens) == 4
+    assert cache.num_slots == len(TOKENS)
+
+
+def test_an_interrupted_forward_leaves_the_caches_as_they_were() -> None:
+    transformer = model()
+    caches = [transformer.new_cache() for _ in range(2)]
+    prefill(transformer, caches[0], TOKENS, range(len(TOKENS)))
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    handle = transformer.blocks[1].register_forward_pre_hook(interrupt)
+    runs = [Run(caches[0], 1, base=caches[1]), Run(transformer.new_cache(), 2)]
+    with pytest.raises(KeyboardInterrupt):
+        transformer(torch.tensor([1, 2, 3]), torch.tensor([99, 0, 1]), ForwardPlan(runs, [0]))
+    handle.remove()
+    assert [run.cache.num_slots for run in runs] == [len(TOKENS), 0]
 
 
 def test_prefill_of_nothing_is_refused() -> None:
@@ -95,7 +160,7 @@ def test_it_ends_when_the_model_says_so() -> None:
     found = steps(model(), 12, frozenset({stop}))
     assert [step.token for step in found] == [*tokens[: tokens.index(stop)], None]
     assert found[-1].finish_reason == "stop"
-    assert steps(model(), 12, frozenset({stop, tokens[0] or 0})) == [Step(None, "stop")]
+    assert steps(model(), 12, frozenset({stop, tokens[0] or 0})) == [Delta("", None, "stop")]
 
 
 def test_it_ends_when_the_context_is_full() -> None:
@@ -107,7 +172,7 @@ def test_it_ends_when_the_context_is_full() -> None:
 
 
 def test_a_seed_reproduces_an_answer() -> None:
-    def drawn(seed: int) -> list[Step]:
+    def drawn(seed: int) -> list[Delta]:
         return steps(model(), 12, sampling=Sampling(temperature=2.0, top_k=50, seed=seed))
 
     assert drawn(1) == drawn(1)
@@ -150,6 +215,14 @@ def test_prompts_that_cannot_be_answered_are_refused() -> None:
     with pytest.raises(ValueError, match="the prompt has 11 tokens, the model's context is 10"):
         generate(short, "0123456789", chat=False)
     assert isinstance(generate(short, "012345678", chat=False, max_tokens=2), str)
+
+
+def test_a_cache_is_written_to_by_one_run_and_read_by_no_other() -> None:
+    transformer, one, two = model(), *(model().new_cache() for _ in range(2))
+    for runs in ([Run(one, 1), Run(one, 1)], [Run(one, 1), Run(two, 1, base=one)]):
+        with pytest.raises(ValueError, match="a forward appends to a cache that another"):
+            transformer(torch.tensor([1, 2]), torch.arange(2), ForwardPlan(runs, [0]))
+    assert one.num_slots == two.num_slots == 0
 
 
 def test_runs_must_hold_the_tokens_of_the_forward() -> None:

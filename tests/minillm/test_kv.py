@@ -141,8 +141,10 @@ def test_appended_tokens_follow_and_can_be_forgotten() -> None:
     assert cache.append(torch.tensor([2, 7, 8])) == (2, 5)
     numbers = torch.ones(2, 3, 4, dtype=torch.float64)
     with torch.inference_mode():  # as in a forward
+        keys, values = cache.states(2, 5)
         for layer in range(2):
-            cache.write(layer, 2, numbers * layer, -numbers)
+            keys[layer].copy_(numbers * layer)
+            values[layer].copy_(-numbers)
     assert cache.positions.tolist() == [0, 1, 2, 7, 8]
     assert torch.equal(cache.keys(1)[:, 2:], numbers)
     assert torch.equal(cache.values(0)[:, 2:], -numbers)

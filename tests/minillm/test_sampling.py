@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import minillm.sampling
 from minillm.sampling import Sampler, Sampling, distribution
 
 LOGITS = torch.tensor([0.0, 3.0, 1.0, 2.0, -1.0])
@@ -25,11 +27,16 @@ LOGITS = torch.tensor([0.0, 3.0, 1.0, 2.0, -1.0])
         ({"seed": -1}, "seed is -1, expected 0 or more and less than 2\\^63"),
         ({"seed": 2**63}, "seed is 9223372036854775808, expected"),
         ({"top_p": 1.1}, "top_p is 1.1, expected more than 0 and at most 1"),
+        ({"min_p": -0.1}, "min_p is -0.1, expected 0 to 1"),
+        ({"repetition_penalty": 0.0}, "repetition_penalty is 0.0, expected more than 0"),
+        ({"presence_penalty": 2.5}, "presence_penalty is 2.5, expected -2 to 2"),
+        ({"frequency_penalty": float("nan")}, "frequency_penalty is nan, expected -2 to 2"),
+        ({"logit_bias": {7: 101.0}}, "logit_bias of token 7 is 101.0, expected -100 to 100"),
     ],
 )
-def test_impossible_options_are_refused(sampling: dict[str, float], message: str) -> None:
+def test_impossible_options_are_refused(sampling: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Sampling(**sampling)  # type: ignore[arg-type]
+        Sampling(**sampling)
 
 
 def test_greedy_takes_the_likeliest() -> None:
@@ -63,6 +70,53 @@ def test_top_k_and_top_p_cut_the_tail() -> None:
 def test_no_temperature_is_too_small() -> None:
     probabilities, ids = distribution(LOGITS * 1e4, Sampling(temperature=1e-30))
     assert (int(ids[0]), float(probabilities[0])) == (1, 1.0)
+
+
+def test_min_p_keeps_what_is_likely_beside_the_likeliest() -> None:
+    """LOGITS are 1, e^-1, e^-2, … times as likely as the likeliest."""
+    for least, kept in ((0.0, 5), (0.1, 3), (0.3, 2), (0.4, 1), (1.0, 1)):
+        probabilities, ids = distribution(LOGITS, Sampling(temperature=1.0, min_p=least))
+        assert ids.tolist() == [1, 3, 2, 0, 4][:kept]
+        assert float(probabilities.sum()) == pytest.approx(1)
+    both = Sampling(temperature=1.0, min_p=0.1, top_p=0.7)
+    assert distribution(LOGITS, both)[1].tolist() == [1, 3]
+    assert distribution(LOGITS, Sampling(1.0, min_p=0.01, top_k=2))[1].tolist() == [1, 3]
+
+
+def test_the_few_that_are_sorted_are_those_of_a_whole_sort(monkeypatch: pytest.MonkeyPatch) -> None:
+    logits = torch.randn(500, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 3
+    for options in ({"top_p": 0.5}, {"top_p": 0.999}, {"top_p": 0.8, "min_p": 0.01}):
+        found = []
+        for likely in (500, 40):
+            monkeypatch.setattr(minillm.sampling, "LIKELY", likely)
+            found.append(distribution(logits, Sampling(1.0, **options)))
+        (whole, all_ids), (few, ids) = found
+        assert ids.tolist() == all_ids.tolist()
+        assert torch.allclose(few, whole, rtol=1e-12, atol=0)
+
+
+def test_what_was_said_is_said_less() -> None:
+    """`repetition_penalty` counts the prompt too, the others the answer only."""
+    greedy = Sampler(Sampling(repetition_penalty=4.0), prompt=[1])
+    assert [greedy(LOGITS) for _ in range(4)] == [3, 2, 1, 1]
+    below_zero = Sampler(Sampling(repetition_penalty=3.0), prompt=[0])
+    assert below_zero(torch.tensor([-1.0, -2.0])) == 1
+    assert [Sampler(Sampling(presence_penalty=1.5), [1])(LOGITS)] == [1]
+    present = Sampler(Sampling(presence_penalty=1.5))
+    assert [present(LOGITS) for _ in range(4)] == [1, 3, 1, 1]
+    frequent = Sampler(Sampling(frequency_penalty=0.6))
+    assert [frequent(LOGITS) for _ in range(5)] == [1, 1, 3, 1, 3]
+
+
+def test_a_bias_forbids_and_forces() -> None:
+    assert Sampler(Sampling(logit_bias={1: -100}))(LOGITS) == 3
+    assert Sampler(Sampling(temperature=1.0, logit_bias={4: 100}))(LOGITS) == 4
+
+
+def test_penalties_leave_the_logits_alone() -> None:
+    logits = LOGITS.double()
+    Sampler(Sampling(logit_bias={1: -100}, repetition_penalty=2.0), [3])(logits)
+    assert torch.equal(logits, LOGITS.double())
 
 
 @given(

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, LlamaForCausalLM
 
-from minillm import LoadedModel, Sampling
+from minillm import LoadedModel
+from minillm.answer import Answer
 from minillm.generate import CHUNK, decode
 from minillm.model import ForwardPlan, Run
 from minillm.tokenizer import Tokenizer
@@ -64,16 +65,10 @@ def ours_of(model: LoadedModel, tokens: list[int]) -> tuple[Tensor, list[int]]:
         ids = torch.tensor(tokens[start : start + CHUNK])
         plan = ForwardPlan([Run(cache, len(ids))], range(len(ids)))
         parts.append(model.transformer(ids, torch.arange(start, start + len(ids)), plan))
-    steps = decode(
-        model.transformer,
-        cache,
-        parts[-1][-1],
-        len(tokens),
-        max_tokens=CONTINUED,
-        sampling=Sampling(),
-        stop_ids=frozenset(),
-    )
-    return torch.cat(parts), [step.token for step in steps if step.token is not None]
+    answer = Answer(model, cache, len(tokens), max_tokens=CONTINUED, stop_ids=frozenset())
+    for _ in decode(model.transformer, answer, parts[-1][-1]):
+        pass
+    return torch.cat(parts), answer.tokens
 
 
 def theirs_of(model: LlamaForCausalLM, tokens: list[int]) -> tuple[Tensor, list[int]]:

@@ -1,0 +1,211 @@
+"""What the queries of a forward look at, cut into blocks of scores: worked out once for all layers.
+
+Runs that share a base lie in one block. The base's keys meet the queries of all of them in one
+product; beside it each run's queries meet the keys of its own cache:
+
+              base       own
+    run 1   ████████   ███░░      ░ padding
+    run 2   ████████   █████
+    run 3   ████████   ██░░░
+
+One softmax over a row, and the same rectangles the other way round for the values: exact, and no
+partial results to be merged (the idea is Hydragen's, Juravsky et al. 2024, arXiv 2402.05099).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from minillm.kv import KVCache
+from minillm.visibility import Visibility
+
+ROWS = 256
+"""Score rows computed at a time, so that a block of scores stays in the processor's cache."""
+
+SMALL = 1 << 20
+"""Scores up to which a block of several runs takes all heads at once: fewer, larger calls."""
+
+
+@dataclass(frozen=True)
+class Queries:
+    """The queries of one run. They look at the keys of `base`, if any, and then of `cache`.
+
+    `visibility` and `bias` (H, S) are over both; so is the softmax.
+    """
+
+    visibility: Visibility
+    cache: KVCache
+    base: KVCache | None = None
+    bias: Tensor | None = None
+
+    @property
+    def num_tokens(self) -> int:
+        return self.visibility.mask.shape[0]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A rectangle of a block: `rows` of all queries by the `states` (K, s, D), layer by layer.
+
+    `scores` is its place in the scratch memory. A sum with `adds` set is added to what an earlier
+    part left in these rows.
+    """
+
+    rows: slice
+    states: tuple[Tensor, ...]
+    scores: Tensor
+    adds: bool = False
+
+
+@dataclass(frozen=True)
+class Block:
+    """Scores that are computed together: `scores` is (rows, keys), or (K, rows, keys).
+
+    `heads` are the key/value heads one by one, or all. `padding` has keys that some rows lack.
+    `biases` are what to add where; `hidden` (tokens, m) is added to the last m keys.
+    """
+
+    scores: Tensor
+    heads: Sequence[int | slice]
+    products: Sequence[Part]
+    sums: Sequence[Part]
+    padding: Tensor | None
+    biases: Sequence[tuple[Tensor, Tensor]]
+    hidden: tuple[Tensor, Tensor] | None
+
+
+class Sight:
+    """The blocks of a forward's runs, in the order of their tokens.
+
+    A block looks at the keys up to the last one that any of its queries sees, and masks only the
+    columns that some of them do not see: for ordinary text after a cached prefix that is a small
+    triangle. `dtype` is that of the scores: a bias over many positions needs a wider one than
+    bfloat16. The caches must not grow as long as this is used.
+    """
+
+    def __init__(self, runs: Sequence[Queries], kv_heads: int, group: int, dtype: torch.dtype):
+        self.kv_heads, self.group, self._dtype = kv_heads, group, dtype
+        step = max(1, ROWS // group)
+        stacks = _stacked(_pieces(runs, step), step)
+        self._device = runs[0].visibility.mask.device
+        size = max(self._num_scores(stack) for stack in stacks)
+        self._scratch = torch.empty(size, dtype=dtype, device=self._device)
+        self.blocks = [self._block(stack) for stack in stacks]
+
+    def _all_heads(self, stack: list[_Piece]) -> bool:
+        return len(stack) > 1 and _area(stack) * self.group * self.kv_heads <= SMALL
+
+    def _num_scores(self, stack: list[_Piece]) -> int:
+        heads = self.kv_heads if self._all_heads(stack) else 1
+        return heads * self.group * _area(stack)
+
+    def _block(self, stack: list[_Piece]) -> Block:
+        K, G = self.kv_heads, self.group
+        first, columns = stack[0].first, max(piece.columns for piece in stack)
+        tokens = sum(piece.num_tokens for piece in stack)
+        shape = (K, tokens * G, columns) if self._all_heads(stack) else (tokens * G, columns)
+        scores = self._scratch[: math.prod(shape)].view(shape)
+        by_token = scores.view(*shape[:-2], tokens, G, columns)
+
+        base, shared = stack[0].run.base, stack[0].num_shared
+        products, sums, biases = [], [], []
+        if base is not None:
+            keys, values = base.states(0, shared)
+            rows = slice(first * G, (first + tokens) * G)
+            products.append(Part(rows, keys, scores[..., :shared]))
+            sums.append(Part(rows, values, scores[..., :shared]))
+        for piece in stack:
+            start, stop = piece.first - first, piece.first - first + piece.num_tokens
+            own = scores[..., start * G : stop * G, shared : piece.columns]
+            rows = slice(piece.first * G, (piece.first + piece.num_tokens) * G)
+            keys, values = piece.run.cache.states(0, piece.columns - shared)
+            products.append(Part(rows, keys, own))
+            sums.append(Part(rows, values, own, adds=base is not None))
+            if piece.run.bias is not None:
+                bias = piece.run.bias.view(K, 1, G, -1)[..., : piece.columns]
+                biases.append((by_token[..., start:stop, :, : piece.columns], bias))
+        return Block(
+            scores,
+            heads=[slice(None)] if self._all_heads(stack) else range(K),
+            products=products,
+            sums=sums,
+            padding=scores[..., shared:] if any(p.columns < columns for p in stack) else None,
+            biases=biases,
+            hidden=self._hidden(stack, by_token),
+        )
+
+    def _hidden(self, stack: list[_Piece], by_token: Tensor) -> tuple[Tensor, Tensor] | None:
+        """The scores from the first key on that not all queries see, and -inf for those unseen."""
+        columns = by_token.shape[-1]
+        free = min((p.num_free for p in stack if p.seen.shape[1]), default=columns)
+        if free == columns:
+            return None
+        hidden = torch.zeros(by_token.shape[-3], 1, columns - free, dtype=self._dtype)
+        hidden = hidden.to(self._device)
+        for piece in stack:
+            start = piece.first - stack[0].first
+            rows = hidden[start : start + piece.num_tokens, 0, piece.num_free - free :]
+            rows[:, : piece.seen.shape[1]].masked_fill_(~piece.seen, -math.inf)
+        return by_token[..., free:], hidden
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """Some queries of a run, from the forward's token `first` on, and the keys up to `columns`.
+
+    `seen` is the mask of the last of these keys; those before them are seen by all.
+    """
+
+    run: Queries
+    first: int
+    seen: Tensor
+    columns: int
+
+    @property
+    def num_tokens(self) -> int:
+        return self.seen.shape[0]
+
+    @property
+    def num_free(self) -> int:
+        return self.columns - self.seen.shape[1]
+
+    @property
+    def num_shared(self) -> int:
+        return self.run.base.num_slots if self.run.base else 0
+
+
+def _pieces(runs: Sequence[Queries], step: int) -> Iterator[_Piece]:
+    """The runs' queries in pieces of equal size, at most `step`."""
+    first = 0
+    for run in runs:
+        mask, free = run.visibility.mask, run.visibility.num_free
+        shared = run.base.num_slots if run.base else 0
+        size = math.ceil(run.num_tokens / math.ceil(run.num_tokens / step))
+        for rows in torch.split(mask, size):
+            seen = rows.any(dim=0).nonzero() if rows.shape[1] else rows
+            columns = max(shared, free + int(seen[-1]) + 1 if seen.numel() else free)
+            yield _Piece(run, first, rows[:, : columns - free], columns)
+            first += len(rows)
+
+
+def _stacked(pieces: Iterator[_Piece], step: int) -> list[list[_Piece]]:
+    """Neighbouring pieces over the same base put together, unless it were mostly padding."""
+    stacks = [[next(pieces)]]
+    for piece in pieces:
+        stack = [*stacks[-1], piece]
+        has_room = sum(p.num_tokens for p in stack) <= step
+        needed = sum(p.num_tokens * p.columns for p in stack)
+        if piece.run.base is stack[0].run.base and has_room and _area(stack) <= 2 * needed:
+            stacks[-1] = stack
+        else:
+            stacks.append([piece])
+    return stacks
+
+
+def _area(stack: list[_Piece]) -> int:
+    return sum(piece.num_tokens for piece in stack) * max(piece.columns for piece in stack)
