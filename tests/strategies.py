@@ -2,20 +2,22 @@
 
 models()              2-3 layers of any family in float64, hot enough that a wrong mask shows
 tokenizers()          bytes, with and without BOS
-schemas()             a tree of everything that the language has
-prompts(schema)       a prompt that `check_prompt` accepts for it
+schemas()             a tree of everything that the language has, and scaffolds over it
+prompts(schema)       a prompt that `check_prompt` accepts for it; `packed`: with modules repeated
 cases()               all of these together, as a `PromptCache` and a plan
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import count
 from random import Random
+from typing import get_args
 from xml.sax.saxutils import escape, quoteattr
 
 import torch
@@ -32,6 +34,7 @@ from pml.engine import PromptCache
 from pml.errors import PMLError
 from pml.nodes import (
     Argument,
+    LayoutName,
     ModulePath,
     Prompt,
     PromptImport,
@@ -42,12 +45,15 @@ from pml.nodes import (
     PromptText,
     PromptUnion,
     Role,
+    Scaffold,
     Schema,
     SchemaNode,
+    children_of,
     parameters_of,
     places_of,
 )
 from pml.plan import PromptPlan
+from pml.schema import scaffold_paths
 from pml.states import ATTENTIONS
 from pml.store import MemoryStore
 from pml.writer import write_schema
@@ -170,6 +176,7 @@ def tokenizers() -> st.SearchStrategy[ByteTokenizer]:
 
 # Schemas
 
+LAYOUTS: tuple[LayoutName, ...] = get_args(LayoutName)
 ROLES: tuple[Role, ...] = ("system", "user", "assistant")
 NAMES = ("a", "b", "c", "d", "e", "x y", "a/b")
 ALPHABET = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ012345 \n<&é"
@@ -189,14 +196,42 @@ class _Left:
 
 @st.composite
 def schemas(draw: st.DrawFn, parameters: bool = True, nodes: int = 14) -> Schema:
-    """A schema `s` with up to `nodes` modules, texts, parameters, unions and role tags."""
+    """A schema `s` with up to `nodes` modules, texts, parameters, unions and role tags, and with
+    scaffolds over some of the modules."""
     left, names = _Left(nodes, parameters), _Names()
     children = _children(draw, left, names, in_role=False, depth=0, most=5)
     if names.modules and draw(st.integers(0, 5)) > 0:  # few schemas without anything to import
         where = draw(st.integers(0, len(children)))
         module = _module(draw, left, names, True, False, 0)
         children = (*children[:where], module, *children[where:])
-    return Schema("s", children=children)
+    schema = Schema("s", children=children)
+    words = _scaffold_words(schema)
+    count = draw(st.sampled_from((0, 1, 1, 2))) if words else 0
+    return replace(schema, scaffolds=tuple(_scaffold(draw, schema, words) for _ in range(count)))
+
+
+def _scaffold_words(schema: Schema) -> list[str]:
+    """The paths of modules as a scaffold writes them, as far as it can and they are no others'."""
+    words = Counter("/".join(path) for path in module_paths(schema))
+    return [word for word, times in words.items() if times == 1 and " " not in word]
+
+
+def _scaffold(draw: st.DrawFn, schema: Schema, words: list[str]) -> Scaffold:
+    """A scaffold of some modules that one prompt can import together."""
+    scaffold = Scaffold(())
+    for word in draw(st.lists(st.sampled_from(words), min_size=1, max_size=4, unique=True)):
+        more = Scaffold((*scaffold.modules, word))
+        with suppress(PMLError):  # Another member of a union is in it.
+            scaffold_paths(schema, more)
+            scaffold = more
+    return scaffold
+
+
+def module_paths(owner: Schema | PromptModule, path: ModulePath = ()) -> Iterator[ModulePath]:
+    """The paths of all named modules, in the schema's order."""
+    for name, module in children_of(owner).items():
+        yield (*path, name)
+        yield from module_paths(module, (*path, name))
 
 
 class _Names:
@@ -244,11 +279,13 @@ def _node(
         default = draw(st.none() | texts(3, 0))
         least = max(1, len((default or "").encode()))
         length = draw(st.integers(least, least + 4))
-        return PromptParameter(names.parameters.pop(0), length, default)
+        scaffold = draw(st.none() | st.builds(_cut, texts(4), st.just(length)))
+        return PromptParameter(names.parameters.pop(0), length, default, scaffold or None)
     if kind == "union" and names.modules and depth < 3:
         count = draw(st.integers(1, min(3, len(names.modules))))
         members = tuple(_module(draw, left, names, True, in_role, depth) for _ in range(count))
-        return PromptUnion(members, required=draw(st.integers(0, 3)) == 0)
+        scaffold = draw(st.none() | st.sampled_from([member.name for member in members]))
+        return PromptUnion(members, scaffold, required=draw(st.integers(0, 3)) == 0)
     if kind == "empty" and names.modules:
         return PromptModule(names.modules.pop(0))
     if kind in ("module", "uncached") and names.modules and depth < 3:
@@ -262,6 +299,11 @@ def _module(
     name = names.modules.pop(draw(st.integers(0, min(2, len(names.modules) - 1))))
     inner = _children(draw, left, _Names(), in_role=in_role, depth=depth + 1, most=3)
     return PromptModule(name, cache, inner or (PromptText(draw(texts(6))),))
+
+
+def _cut(text: str, length: int) -> str:
+    """As much of a text as `length` bytes hold."""
+    return text.encode()[:length].decode(errors="ignore")
 
 
 def lookalike(schema: Schema, random: Random) -> Schema:
@@ -300,15 +342,19 @@ def other_words(text: str) -> str:
 
 
 @st.composite
-def prompts(draw: st.DrawFn, schema: Schema) -> Prompt:
-    """A prompt that `check_prompt` accepts; its new text may not fit between its imports."""
-    arguments, children = _tag(draw, schema, role_free=True, top=True)
+def prompts(draw: st.DrawFn, schema: Schema, packed: bool = False) -> Prompt:
+    """A prompt that `check_prompt` accepts; its new text may not fit between its imports.
+
+    For the layout `packed` it imports some modules more than once, and all its texts fit.
+    """
+    arguments, children = _tag(draw, schema, packed, role_free=True, top=True)
     return Prompt(schema.name, arguments, children)
 
 
 def _tag(
     draw: st.DrawFn,
     owner: Schema | PromptModule,
+    packed: bool,
     *,
     role_free: bool,
     top: bool = False,
@@ -318,13 +364,18 @@ def _tag(
     for name, parameter in parameters_of(owner).items():
         if parameter.default is None or draw(st.booleans()):
             arguments[name] = Argument(_argument(draw, parameter.length))
-    imports = [_import(draw, place, role_free) for place in _chosen(draw, owner)]
+    times = st.sampled_from((1, 1, 1, 2) if packed else (1,))
+    imports = [
+        _import(draw, place, packed, role_free)
+        for place in _chosen(draw, owner)
+        for _ in range(draw(times))
+    ]
     imports = draw(st.permutations(imports)) if len(imports) > 1 else imports
     children: list[PromptNode] = []
     takes_role: list[bool] = []
     for node, free in imports:
         if draw(st.integers(0, 2)) == 0:
-            children.append(PromptText(draw(texts(3))))
+            children.append(PromptText(draw(texts(9 if packed else 3))))
             takes_role.append(True)
         children.append(node)
         takes_role.append(free)
@@ -355,13 +406,13 @@ def _chosen(draw: st.DrawFn, owner: Schema | PromptModule) -> list[tuple[PromptM
 
 
 def _import(
-    draw: st.DrawFn, place: tuple[PromptModule, bool], role_free: bool
+    draw: st.DrawFn, place: tuple[PromptModule, bool], packed: bool, role_free: bool
 ) -> tuple[PromptImport, bool]:
     """An import, and whether a role tag may stand around it."""
     module, in_role = place
     assert module.name is not None
     inner_free = role_free and not in_role
-    arguments, children = _tag(draw, module, role_free=inner_free)
+    arguments, children = _tag(draw, module, packed, role_free=inner_free)
     takes_role = not in_role and not _holds_role(module.children) and not _holds_role(children)
     return PromptImport(module.name, arguments, children), takes_role
 
@@ -389,8 +440,7 @@ def _in_role(
 def _argument(draw: st.DrawFn, length: int) -> str:
     """Text of at most `length` bytes, often none, often as many as fit."""
     size = draw(st.sampled_from((0, 1, length, length)))
-    text = draw(texts(size, size)) if size else ""
-    return text.encode()[:length].decode(errors="ignore")
+    return _cut(draw(texts(size, size)), length) if size else ""
 
 
 def imported(children: tuple[PromptNode, ...], tag: ModulePath = ()) -> set[ModulePath]:
@@ -448,9 +498,29 @@ class Case:
     def model(self) -> Transformer:
         return self.cache.model.transformer
 
+    @property
+    def layout(self) -> LayoutName:
+        return self.plan.layout
+
     def cold(self) -> PromptCache:
         """An engine like this one that has stored nothing yet."""
-        return engine(self.cache.model, self.schema, self.plan.attention, self.fresh_anonymous)
+        return self.engine()
+
+    def engine(
+        self,
+        model: LoadedModel | None = None,
+        schema: Schema | None = None,
+        store: MemoryStore | None = None,
+    ) -> PromptCache:
+        """A new engine with this one's options and, where none is given, its model and schema."""
+        return engine(
+            model or self.cache.model,
+            schema or self.schema,
+            self.plan.attention,
+            self.fresh_anonymous,
+            store,
+            self.layout,
+        )
 
 
 def engine(
@@ -459,21 +529,30 @@ def engine(
     attention: str,
     fresh_anonymous: int = 16,
     store: MemoryStore | None = None,
+    layout: str = "fixed",
 ) -> PromptCache:
-    cache = PromptCache(model, attention=attention, fresh_anonymous=fresh_anonymous, store=store)
+    cache = PromptCache(
+        model, attention=attention, layout=layout, fresh_anonymous=fresh_anonymous, store=store
+    )
     cache.add_schema(write_schema(schema))
     return cache
 
 
 @st.composite
-def cases(draw: st.DrawFn) -> Case:
+def cases(
+    draw: st.DrawFn,
+    attentions: Sequence[str] = ATTENTIONS,
+    layouts: Sequence[str] = LAYOUTS,
+) -> Case:
     """A prompt that has something to compute. Text between imports that does not fit is cut out:
     the errors have a law of their own."""
     model = loaded(draw(models()), draw(tokenizers()))
     schema = draw(schemas())
     short = draw(st.sampled_from((16, 4)))
-    cache = engine(model, schema, draw(st.sampled_from(ATTENTIONS[:2])), short)
-    prompt, plan = fitted(cache.plan, draw(prompts(schema)))
+    layout = draw(st.sampled_from(layouts))
+    attention = draw(st.sampled_from(attentions))
+    cache = engine(model, schema, attention, short, layout=layout)
+    prompt, plan = fitted(cache.plan, draw(prompts(schema, layout == "packed")))
     return Case(cache, schema, prompt, plan, short)
 
 

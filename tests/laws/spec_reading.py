@@ -1,389 +1,215 @@
-"""A second reading of the specification's sections 1 to 4: the fixed layout, token by token.
+"""A second reading of the specification, sections 1 and 2: states, the reuse rule, and sight.
 
-It is naive on purpose and shares nothing with `pml.layout`, `pml.context`, `pml.placement` and
-`pml.plan` but the trees that they all start from. Every rule stands here once, as a sentence of
-the specification (or a decision where it is open, marked *decided*), and is applied to single
-tokens: there are no spans to merge, no nodes to deduplicate, no positions to look up.
+See `spec_documents.py`. `read` gives what law 17 compares with a plan: all tokens of the oracle.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from spec_documents import Declared, DoesNotFit, Span, read_prompt, read_schema
+from spec_positions import Standing, stand_fixed, stand_packed
 
 from minillm.tokenizer import Tokenizer
-from pml.nodes import (
-    Argument,
-    Prompt,
-    PromptImport,
-    PromptNode,
-    PromptParameter,
-    PromptRole,
-    PromptText,
-    PromptUnion,
-    Schema,
-    SchemaNode,
-)
+from pml.nodes import Prompt, Schema
 
-Path = tuple[str, ...]
-
-
-class DoesNotFit(Exception):
-    """The prompt's new text or an argument is longer than its place: how many tokens came, and how
-    many fit. (0, 0): there is nothing at all."""
-
-    def __init__(self, came: int, fit: int) -> None:
-        super().__init__(f"{came} tokens, {fit} fit")
-        self.came, self.fit = came, fit
+Named = tuple[int, int, str]  # a token's position, id, and kind: "cached", "fresh" or "ghost"
+Reading = Counter[tuple[Named, tuple[Named, ...]]]
 
 
 @dataclass(frozen=True, eq=False)
-class Word:
-    """A token that the schema declares, or a placeholder: there is one for every position of a
-    slot. `run` numbers the maximal runs of one owner's tokens without anything between."""
+class State:
+    """What is stored for a span. Equal ones, of equal contexts, are one object: see `_States`."""
 
-    id: int
-    position: int
-    owner: Path
-    run: int
-    slot: str | None = None
-    cache: bool = True
+    ids: tuple[int, ...]
+    context: frozenset[tuple[State, int]]
 
 
-@dataclass
-class Declared:
-    """What a schema says: its tokens in the order of declaration, and where the rest starts."""
+@dataclass(frozen=True)
+class Node:
+    """A state placed at a position."""
 
-    words: list[Word] = field(default_factory=list)
-    module_starts: dict[Path, int] = field(default_factory=dict)
-    slots: dict[tuple[Path, str], tuple[int, PromptParameter]] = field(default_factory=dict)
+    state: State
+    start: int
 
+    def context(self) -> list[Node]:
+        return [Node(state, self.start + d) for state, d in self.state.context]
 
-def read_schema(schema: Schema, tokenizer: Tokenizer) -> Declared:
-    """Every token that a prompt could select, at its position."""
-    reader = _SchemaReader(tokenizer)
-    if tokenizer.bos_id is not None:  # BOS is its own span at position 0
-        reader.put([tokenizer.bos_id], (), True)
-        reader.run += 1
-    reader.children(schema.children, (), True)
-    return reader.declared
-
-
-class _SchemaReader:
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self.tokenizer = tokenizer
-        self.declared = Declared()
-        self.cursor = 0
-        self.run = 0
-
-    def put(self, ids: list[int], owner: Path, cache: bool, slot: str | None = None) -> None:
-        for id in ids:
-            word = Word(id, self.cursor, owner, self.run, slot, cache)
-            self.declared.words.append(word)
-            self.cursor += 1
-
-    def children(self, nodes: tuple[SchemaNode, ...], owner: Path, cache: bool) -> None:
-        for node in nodes:
-            self.node(node, owner, cache)
-
-    def node(self, node: SchemaNode, owner: Path, cache: bool) -> None:
-        if isinstance(node, PromptText):
-            self.put(self.tokenizer.encode(node.text), owner, cache)
-        elif isinstance(node, PromptRole):
-            markers = self.tokenizer.roles[node.role]
-            self.put(list(markers.open), owner, cache)
-            self.children(node.children, owner, cache)
-            self.put(list(markers.close), owner, cache)
-        elif isinstance(node, PromptParameter):
-            # A parameter takes its length.
-            self.run += 1
-            self.declared.slots[owner, node.name] = (self.cursor, node)
-            self.put([self.tokenizer.placeholder_id] * node.length, owner, cache, node.name)
-            self.run += 1
-        elif isinstance(node, PromptUnion):
-            # Members share the union's start; the union is as long as its longest member.
-            start = end = self.cursor
-            for member in node.members:
-                self.cursor = start
-                self.node(member, owner, cache)
-                end = max(end, self.cursor)
-            self.cursor = end
-        elif node.name is None:
-            # *Decided*: an anonymous module is part of its owner. If it asks for `cache="false"`
-            # its text is fresh and cannot be in one span with cached text.
-            if node.cache:
-                self.children(node.children, owner, cache)
-            else:
-                self.run += 1
-                self.children(node.children, owner, False)
-                self.run += 1
-        else:
-            self.run += 1
-            path = (*owner, node.name)
-            self.declared.module_starts[path] = self.cursor
-            # *Read as*: what lies inside a `cache="false"` module is its text too.
-            self.children(node.children, path, cache and node.cache)
-            self.run += 1
+    def closure(self) -> set[Node]:
+        """The node itself and, for each state in its context, the closure of that."""
+        found, new = {self}, [self]
+        while new:
+            more = set(new.pop().context()) - found
+            found |= more
+            new += more
+        return found
 
 
-@dataclass
-class NewText:
-    """Text of the prompt with nothing but role tags around it: what is before, what after.
+@dataclass(frozen=True)
+class Choice:
+    """A state of a span, the spans of its whole closure, and which context it is of."""
 
-    `tag` is the import in whose tag it stands, () for the prompt itself; `before` and `after`
-    are the imports next to it in the same tag.
-    """
-
-    tag: Path
-    after: Path | None
-    before: Path | None = None
-    ids: list[int] = field(default_factory=list)
-
-
-@dataclass
-class Asked:
-    """What a prompt asks for, in its own order."""
-
-    selected: list[Path] = field(default_factory=lambda: [()])
-    arguments: dict[tuple[Path, str], str] = field(default_factory=dict)
-    texts: list[NewText] = field(default_factory=list)
-    last_text_role: str | None = None
-
-
-def read_prompt(prompt: Prompt, tokenizer: Tokenizer) -> Asked:
-    """What the prompt selects and says. It is taken to fit its schema (`check_prompt`)."""
-    asked = Asked()
-    _tag(prompt.children, (), prompt.arguments, asked, tokenizer, None)
-    if asked.last_text_role == "user":
-        # A prompt whose last text stands in a <user> gets the assistant's opening marker. *Read
-        # as*: the markers of a turn are text, so that a turn of nothing but imports gets it too.
-        last = [text for text in asked.texts if text.tag == ()][-1]
-        last.ids += tokenizer.roles["assistant"].open
-    asked.texts = [text for text in asked.texts if text.ids]
-    return asked
-
-
-def _tag(
-    children: tuple[PromptNode, ...],
-    tag: Path,
-    arguments: Mapping[str, Argument],
-    asked: Asked,
-    tokenizer: Tokenizer,
-    role: str | None,
-) -> None:
-    for name, argument in arguments.items():
-        asked.arguments[tag, name] = argument.text
-    text = NewText(tag, None)
-    asked.texts.append(text)
-    for item, inside in _flat(children, tokenizer, role):
-        if isinstance(item, PromptImport):
-            path = (*tag, item.name)
-            text.before = path
-            asked.selected.append(path)
-            _tag(item.children, path, item.arguments, asked, tokenizer, inside)
-            text = NewText(tag, path)
-            asked.texts.append(text)
-        elif isinstance(item, PromptText):
-            text.ids += tokenizer.encode(item.text)
-            asked.last_text_role = inside
-        else:
-            text.ids += item
-            asked.last_text_role = inside
-
-
-def _flat(
-    children: tuple[PromptNode, ...], tokenizer: Tokenizer, role: str | None
-) -> Iterator[tuple[PromptImport | PromptText | list[int], str | None]]:
-    """Imports, texts and the ids of role markers in order, each with the role around it."""
-    for child in children:
-        if isinstance(child, PromptRole):
-            markers = tokenizer.roles[child.role]
-            yield list(markers.open), child.role
-            yield from _flat(child.children, tokenizer, child.role)
-            yield list(markers.close), child.role
-        else:
-            yield child, role
-
-
-@dataclass(eq=False)
-class Seen:
-    """A token of the oracle: `cached`, `fresh` or `ghost`, and the tokens that it sees."""
-
-    id: int
-    position: int
-    kind: str
-    word: Word | None = None
-    sees: list[Seen] = field(default_factory=list)
-
-    def named(self) -> tuple[int, int, str]:
-        return (self.id, self.position, self.kind)
-
-
-Reading = Counter[tuple[int, int, str, frozenset[tuple[int, int, str]]]]
+    state: State
+    seen: list[Span]
+    is_base: bool
 
 
 def read(
     schema: Schema,
     prompt: Prompt,
     tokenizer: Tokenizer,
+    layout: str,
     attention: str,
     short: int = 16,
 ) -> tuple[Reading, int]:
-    """The oracle's tokens as (id, position, kind, whom it sees), and the next position."""
-    declared, asked = read_schema(schema, tokenizer), read_prompt(prompt, tokenizer)
-    tokens = _tokens(declared, asked, tokenizer, attention, short)
-    reading = Counter(
-        (*token.named(), frozenset(other.named() for other in token.sees)) for token in tokens
-    )
-    used = [token.position for token in tokens if token.kind != "ghost"]
-    if not used:
-        raise DoesNotFit(0, 0)
-    return reading, max(used) + 1
+    """The oracle's tokens, each with whom it sees, and the next position."""
+    declared, tag = read_schema(schema, tokenizer), read_prompt(prompt, tokenizer)
+    stand = stand_packed if layout == "packed" else stand_fixed
+    standing = stand(declared, tag, tokenizer)
+    states = _States(declared, layout == "packed", attention)
+    fresh = list(standing.fresh)
+    placed: dict[Node, bool] = {}  # and whether it is text, no slot
+    for span, start in standing.spans:
+        choice = states.chosen(span, start, standing)
+        if not _is_fresh(span, start, choice, standing, attention, short):
+            placed[Node(choice.state, start)] = span.slot is None
+        elif span.slot is None:
+            fresh += enumerate(span.ids, start)
+    return _sight(placed, fresh)
 
 
-def _tokens(
-    declared: Declared, asked: Asked, tokenizer: Tokenizer, attention: str, short: int
-) -> list[Seen]:
-    live: list[Seen] = []
-    for word in declared.words:
-        if word.owner in asked.selected and word.slot is None:
-            kind = "fresh" if _is_fresh(word, declared, asked, attention, short) else "cached"
-            live.append(Seen(word.id, word.position, kind, word))
-    where: dict[Path, list[int]] = {path: [] for path in asked.selected}
-    for token in live:
-        assert token.word is not None
-        where[token.word.owner].append(token.position)
-    for (owner, name), (start, parameter) in declared.slots.items():
-        if owner not in asked.selected:
-            continue
-        # An argument's tokens take the slot's positions from its start; a default is computed
-        # fresh like an argument.
-        text = asked.arguments.get((owner, name), parameter.default)
-        assert text is not None
-        ids = tokenizer.encode(text)
-        if len(ids) > parameter.length:
-            raise DoesNotFit(len(ids), parameter.length)
-        for offset, id in enumerate(ids):
-            live.append(Seen(id, start + offset, "fresh"))
-            where[owner].append(start + offset)
-    new: set[int] = set()
-    for new_text in asked.texts:
-        live += _new_text(new_text, where, new, declared)
-    recomputed = _recompute_last(live)
-    return _with_sight(live, recomputed, declared, asked, attention)
+class _States:
+    """All states of a schema, each once."""
+
+    def __init__(self, declared: Declared, packed: bool, attention: str) -> None:
+        self.declared, self.packed, self.attention = declared, packed, attention
+        self.known: dict[object, State] = {}
+
+    def chosen(self, span: Span, start: int, standing: Standing) -> Choice:
+        """The reuse rule. A state may be used in a prompt if and only if the texts of its whole
+        closure are selected by that prompt and precede it there. Of several usable states of a
+        span the one whose closure has the most distinct tokens is taken (ties: declared first).
+
+        `joint` breaks this, and only in its own base.
+        """
+        before = {other for other, position in standing.spans if position < start}
+        usable = [
+            choice
+            for choice in self.choices(span)
+            if all(other in before for other in choice.seen if other is not span)
+            or (choice.is_base and self.attention == "joint")
+        ]
+        richness = [
+            sum(len(node.state.ids) for node in Node(choice.state, 0).closure())
+            for choice in usable
+        ]
+        return usable[richness.index(max(richness))]
+
+    def choices(self, span: Span) -> Iterator[Choice]:
+        """The states of a span in the order they are declared in."""
+        spans = self.declared.spans
+        earlier = spans[: spans.index(span) + 1]
+        seen = [other for other in earlier if other is span or self.base_sees(span, other)]
+        yield Choice(self.encoded(seen, self.attention == "joint"), seen, True)
+        for number in range(len(self.declared.scaffolds)):
+            if self.in_scaffold(number, span):
+                seen = [other for other in earlier if self.in_scaffold(number, other)]
+                yield Choice(self.encoded(seen, True), seen, False)
+
+    def base_sees(self, span: Span, other: Span) -> bool:
+        """Whether `span` is encoded seeing `other`, which is declared before it."""
+        if self.attention == "joint":
+            # Everything before it in the schema, unions by their `scaffold=` member; *read as*:
+            # of the unions that the span itself stands in, by the member it stands in.
+            members = self.declared.seen_members | span.members
+            return other.members.items() <= members.items()
+        if self.attention == "isolated" and span.owner != ():
+            return other.owner == span.owner  # the earlier spans of its own module
+        # All that every prompt importing the module holds before it: BOS, anonymous text, its
+        # ancestors' own text, with placeholders, its own. (Anonymous text: BOS and anonymous.)
+        return span.owner[: len(other.owner)] == other.owner
+
+    def in_scaffold(self, number: int, span: Span) -> bool:
+        """One causal pass over the members, their guaranteed contexts and all anonymous text."""
+        index = self.declared.spans.index(span)
+        return span.owner == () or any(
+            span.owner == member
+            or (span.owner == member[: len(span.owner)] and index < self.declared.before[member])
+            for member in self.declared.scaffolds[number]
+        )
+
+    def encoded(self, spans: list[Span], stands_in: bool) -> State:
+        """The state of the last one in a causal pass over the spans: each sees those before it.
+
+        In the fixed layout they stand where the schema has them; else a state is encoded with its
+        context packed, from origin 0.
+        """
+        nodes: list[tuple[State, int]] = []
+        cursor = 0
+        for span in spans:
+            start = cursor if self.packed else span.start
+            ids = tuple(span.stand_in if stands_in and span.slot else span.ids)
+            context = frozenset((state, position - start) for state, position in nodes)
+            content = (ids, span.slot is not None, context)
+            nodes.append((self.known.setdefault(content, State(ids, context)), start))
+            cursor += len(ids)
+        return nodes[-1][0]
 
 
-def _is_fresh(word: Word, declared: Declared, asked: Asked, attention: str, short: int) -> bool:
-    """Whether the schema's token is computed afresh: of `cache="false"`, or of short anonymous
-    text that follows modules which it could not see."""
-    if not word.cache:
+def _is_fresh(
+    span: Span, start: int, choice: Choice, standing: Standing, attention: str, short: int
+) -> bool:
+    """Whether the schema's text is computed afresh: of `cache="false"` modules, or anonymous text
+    of at most `short` tokens that follows modules it could not see. *Decided*: under `guaranteed`
+    only, and not where its state, one of a scaffold, has seen all modules before it."""
+    if not span.cached:
         return True
-    if word.owner != () or attention == "isolated":
+    if span.owner != () or span.slot or attention != "guaranteed" or len(span.ids) > short:
         return False
-    length = sum(1 for other in declared.words if other.run == word.run)
-    # *Decided*: it follows one if anything of an imported module was declared before it.
-    earlier = declared.words[: declared.words.index(word)]
-    follows = any(other.owner != () and other.owner in asked.selected for other in earlier)
-    return length <= short and follows
+    before = [other for other, position in standing.spans if position < start and other.owner]
+    return any(other not in choice.seen for other in before)
 
 
-def _new_text(
-    text: NewText, where: dict[Path, list[int]], new: set[int], declared: Declared
-) -> list[Seen]:
-    """New text at its place; the positions are then used, as part of the tag it stands in."""
-    used = [position for positions in where.values() for position in positions]
-    if text.after is None and text.before is not None:
-        # *Decided*: text before the first import of a tag starts after the last used position
-        # that lies before that import's region.
-        start = declared.module_starts[text.before]
-        start = max((p for p in used if p < start), default=-1) + 1
-    elif text.tag == () and text.before is None:
-        # Text after the last import in prompt order goes after the largest used position.
-        start = max(used, default=-1) + 1
-    else:
-        # New text after an import starts right after the last selected token of that import;
-        # *read as*: what stands in its tag is of the import, new text too; text in a tag without
-        # imports comes after the tag's own import.
-        root = text.tag if text.after is None else text.after
-        own = [p for path, ps in where.items() if path[: len(root)] == root for p in ps]
-        start = max(own, default=declared.module_starts[root] - 1) + 1
-    # *Read as*: where other new text stands there already, it comes after that.
-    while start in new:
-        start += 1
-    # It must end before the next selected content.
-    fit = min((p for p in used if p >= start), default=start + len(text.ids)) - start
-    if fit < len(text.ids):
-        raise DoesNotFit(len(text.ids), fit)
-    positions = range(start, start + len(text.ids))
-    where[text.tag] += positions
-    new.update(positions)
-    return [Seen(id, p, "fresh") for id, p in zip(text.ids, positions, strict=True)]
+def _sight(placed: dict[Node, bool], fresh: list[tuple[int, int]]) -> tuple[Reading, int]:
+    """The tokens of all closures of the placed nodes, equal nodes taken once, and the fresh tokens,
+    each with whom it sees."""
+    texts = [node for node, is_text in placed.items() if is_text]
+    live = [(node.start + i, node) for node in texts for i in range(len(node.state.ids))]
+    if not live and not fresh:
+        raise DoesNotFit(0, 0)
+    last = max(position for position, _ in (*live, *fresh))
+    # *Decided*: what stands last is computed, so that there are logits.
+    recomputed = next((node for position, node in live if position == last), None)
 
+    def named(node: Node) -> list[Named]:
+        cached = placed.get(node, False)
+        return [
+            (position, id, "cached" if cached and (position, node) != (last, recomputed) else "ghost")
+            for position, id in enumerate(node.state.ids, node.start)
+        ]
 
-def _recompute_last(live: list[Seen]) -> Word | None:
-    """*Decided*: what stands last is computed, so that there are logits."""
-    last = max(live, key=lambda token: token.position, default=None)
-    if last is None or last.kind == "fresh":
-        return None
-    word, last.kind = last.word, "fresh"
-    return word
+    computed: list[Named] = [(position, id, "fresh") for position, id in fresh]
+    if recomputed is not None:
+        computed.append((last, recomputed.state.ids[-1], "fresh"))
+    # What is neither placeholder nor recomputed.
+    visible = [token for node in texts for token in named(node) if token[2] == "cached"] + computed
+    reading: Reading = Counter()
+    for node in {node for one in placed for node in one.closure()}:
+        # A token of a node sees itself, and the tokens of that node and of the nodes in its
+        # context that stand at smaller positions, nothing else.
+        seen = [token for other in (node, *node.context()) for token in named(other)]
+        reading.update(_with_sight(named(node), seen))
+    # A fresh token sees itself and, at smaller positions, the fresh and the visible.
+    reading.update(_with_sight(computed, visible))
+    return reading, last + 1
 
 
 def _with_sight(
-    live: list[Seen],
-    recomputed: Word | None,
-    declared: Declared,
-    asked: Asked,
-    attention: str,
-) -> list[Seen]:
-    """The tokens of all closures and the fresh ones, each with whom it sees."""
-    stored: dict[Word, Seen] = {}  # the version of a word that others were encoded seeing
-    for token in live:
-        if token.word is not None and token.kind == "cached":
-            stored[token.word] = token
-    ghosts: list[Seen] = []
-
-    def ghost(word: Word) -> None:
-        if word not in stored:
-            stored[word] = Seen(word.id, word.position, "ghost", word)
-            ghosts.append(stored[word])
-
-    if recomputed is not None:
-        ghost(recomputed)
-    for word in declared.words:
-        # *Decided*: the placeholders of every selected owner are there, seen or not; *read as*:
-        # if its text is cached, for else no state of it is placed.
-        if word.slot is not None and word.owner in asked.selected and word.cache:
-            ghost(word)
-    growing = True
-    while growing:
-        growing = False
-        for seer in list(stored):
-            for word in declared.words:
-                if _encoded_seeing(seer, word, attention) and word not in stored:
-                    ghost(word)
-                    growing = True
-    for seer, token in stored.items():
-        token.sees = [
-            other
-            for word, other in stored.items()
-            if word is seer or _encoded_seeing(seer, word, attention)
-        ]
-    visible = [token for token in live if token.kind != "ghost"]
-    for token in live:
-        if token.kind == "fresh":
-            # A fresh token sees itself and, at smaller positions, what is no ghost.
-            token.sees = [o for o in visible if o is token or o.position < token.position]
-    return [*live, *ghosts]
-
-
-def _encoded_seeing(seer: Word, word: Word, attention: str) -> bool:
-    """Whether the stored version of `seer` was encoded seeing the stored version of `word`."""
-    if word.position >= seer.position:
-        return False
-    if attention == "isolated" and seer.owner != ():
-        return word.owner == seer.owner  # the earlier spans of its own module
-    # All that every prompt importing the module holds before it: BOS, anonymous text, its
-    # ancestors' own text, with placeholders, its own. (Anonymous text: the same in any context.)
-    return seer.owner[: len(word.owner)] == word.owner
+    tokens: list[Named], seen: list[Named]
+) -> Iterator[tuple[Named, tuple[Named, ...]]]:
+    """Each token with itself and those of `seen` that stand at smaller positions."""
+    seen = sorted(seen)
+    for token in tokens:
+        yield token, (*(other for other in seen if other[0] < token[0]), token)
