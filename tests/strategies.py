@@ -205,12 +205,12 @@ def schemas(draw: st.DrawFn, parameters: bool = True, nodes: int = 14) -> Schema
         module = _module(draw, left, names, True, False, 0)
         children = (*children[:where], module, *children[where:])
     schema = Schema("s", children=children)
-    words = _scaffold_words(schema)
+    words = scaffold_words(schema)
     count = draw(st.sampled_from((0, 1, 1, 2))) if words else 0
     return replace(schema, scaffolds=tuple(_scaffold(draw, schema, words) for _ in range(count)))
 
 
-def _scaffold_words(schema: Schema) -> list[str]:
+def scaffold_words(schema: Schema) -> list[str]:
     """The paths of modules as a scaffold writes them, as far as it can and they are no others'."""
     words = Counter("/".join(path) for path in module_paths(schema))
     return [word for word, times in words.items() if times == 1 and " " not in word]

@@ -68,6 +68,8 @@ def read(
     declared, tag = read_schema(schema, tokenizer), read_prompt(prompt, tokenizer)
     stand = stand_packed if layout == "packed" else stand_fixed
     standing = stand(declared, tag, tokenizer)
+    if attention == "learned":  # which adds to it what earlier prompts left: here there were none
+        attention = "guaranteed"
     states = _States(declared, layout == "packed", attention)
     fresh = list(standing.fresh)
     placed: dict[Node, bool] = {}  # and whether it is text, no slot
@@ -186,7 +188,11 @@ def _sight(placed: dict[Node, bool], fresh: list[tuple[int, int]]) -> tuple[Read
     def named(node: Node) -> list[Named]:
         cached = placed.get(node, False)
         return [
-            (position, id, "cached" if cached and (position, node) != (last, recomputed) else "ghost")
+            (
+                position,
+                id,
+                "cached" if cached and (position, node) != (last, recomputed) else "ghost",
+            )
             for position, id in enumerate(node.state.ids, node.start)
         ]
 

@@ -24,22 +24,21 @@ from strategies import (
 )
 
 from minillm.tokenizer import ByteTokenizer, Tokenizer
-from pml.check import check_prompt
 from pml.context import Node, State
 from pml.errors import PMLError
 from pml.layout import Layout, gaps, lay_out
-from pml.nodes import LayoutName, Prompt, PromptModule, Schema, children_of, unions_of
+from pml.nodes import ContextName, LayoutName, Prompt, PromptModule, Schema, children_of, unions_of
 from pml.plan import PromptPlan
 from pml.prompt import parse_prompt
 from pml.resolve import resolve
-from pml.states import ATTENTIONS, Attention, states_of
+from pml.states import ATTENTIONS, states_of
 
 
 @given(
     st.data(), schemas(), tokenizers(), st.sampled_from(ATTENTIONS[:2]), st.sampled_from((16, 4))
 )
 def test_law_09_positions_are_accounted_for(
-    data: st.DataObject, schema: Schema, tokenizer: Tokenizer, attention: Attention, short: int
+    data: st.DataObject, schema: Schema, tokenizer: Tokenizer, attention: ContextName, short: int
 ) -> None:
     """Law 9: "tokens that are no ghosts never overlap; union members share a start; every gap is
     accounted for"
@@ -104,7 +103,7 @@ def test_law_10_a_written_prompt_is_parsed_again(data: st.DataObject, schema: Sc
 
 @given(schemas(), st.randoms(use_true_random=False), tokenizers(), st.sampled_from(ATTENTIONS[:2]))
 def test_a_key_is_what_a_state_is(
-    schema: Schema, random: Random, tokenizer: Tokenizer, attention: Attention
+    schema: Schema, random: Random, tokenizer: Tokenizer, attention: ContextName
 ) -> None:
     """Section 1: a state is its tokens, the mark of a placeholder, and its context: states, each
     with its displacement. Equal keys, equal states, and the other way round; the origin is no part.
@@ -135,7 +134,7 @@ def test_law_17_the_plan_is_what_the_page_says(
     data: st.DataObject,
     schema: Schema,
     tokenizer: Tokenizer,
-    attention: Attention,
+    attention: ContextName,
 ) -> None:
     """Law 17: "The mask and positions that `pml.plan` gives = those that a brute-force reading of
     this page, written in the tests without `pml.plan`, gives."
