@@ -172,7 +172,7 @@ def test_law_14_everything_recomputed_is_full_prefill(case: Case) -> None:
 
 @st.composite
 def scaffolded(draw: st.DrawFn) -> tuple[PromptCache, Prompt]:
-    """A schema with a scaffold of several modules, and the prompt of these in the schema's order."""
+    """A schema with a scaffold of some modules, and the prompt of these in the schema's order."""
     schema = draw(schemas(parameters=False))
     words = scaffold_words(schema)
     assume(schema.scaffolds)
@@ -276,7 +276,7 @@ def test_law_08_unselected_modules_change_nothing(case: Case) -> None:
         reworded = _reworded(case.schema, prompt, words)
     assume(reworded != case.schema)
     try:
-        prompt, plan = fitted(case.cache.plan, prompt)
+        prompt, _ = fitted(case.cache.plan, prompt)
     except PMLError:  # It left out what is required.
         assume(False)
     expected = case.cold().prefill(prompt).logits
