@@ -1,16 +1,21 @@
-"""A `Schema` back to PML, so that parsing gives an equal schema.
+"""A `Schema` or a `Prompt` back to PML, so that parsing gives an equal one.
 
 Text is written as it stands, right after the tag before it; where the white-space rule would
 change it, its element gets `space="preserve"`. Between two tags the writer puts newlines and
 indentation, which are nothing.
 """
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeAlias
 
 from pml.errors import PMLError
 from pml.markup import Limits
 from pml.nodes import (
+    Prompt,
+    PromptImport,
     PromptModule,
+    PromptNode,
     PromptParameter,
     PromptRole,
     PromptText,
@@ -18,10 +23,15 @@ from pml.nodes import (
     Schema,
     SchemaNode,
 )
-from pml.schema import parse_schema
+from pml.prompt import parse_prompt
+from pml.schema import RESERVED, parse_schema
 from pml.whitespace import normalised
 
+Children: TypeAlias = "tuple[SchemaNode, ...] | tuple[PromptNode, ...]"
+
 _GENEROUS = Limits(document_bytes=1 << 30, elements=1 << 30, depth=200)
+_TAG = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+_MOST_ATTRIBUTES = 32
 
 
 def write_schema(schema: Schema) -> str:
@@ -47,10 +57,28 @@ def write_schema(schema: Schema) -> str:
     return text
 
 
+def write_prompt(prompt: Prompt) -> str:
+    """PML whose parse is equal to the prompt; PMLError if no PML can say it.
+
+    >>> from pml.nodes import Argument, Prompt, PromptImport, PromptText
+    >>> city = PromptImport("city", {"name": Argument("Rome")})
+    >>> print(write_prompt(Prompt("travel", children=(city, PromptText("Go!")))))
+    <prompt schema="travel">
+      <city name="Rome"/>Go!</prompt>
+    <BLANKLINE>
+    """
+    attributes, arguments = _arguments(prompt, {"schema": prompt.schema}, ("schema", "space"))
+    text = _element("prompt", attributes, prompt.children, "\n", False, arguments) + "\n"
+    if parse_prompt(text, "<written>", limits=_GENEROUS) != prompt:
+        message = f"the prompt for {prompt.schema!r} cannot be written: as PML it would mean"
+        raise PMLError(f"{message} another", prompt.at)
+    return text
+
+
 def _element(
     tag: str,
     attributes: Mapping[str, str | None],
-    children: tuple[SchemaNode, ...],
+    children: Children,
     newline: str,
     inherited: bool,
     declarations: Sequence[str] = (),
@@ -59,6 +87,18 @@ def _element(
     preserve = _must_preserve(children, inherited)
     space = {True: "preserve", False: "default"}[preserve] if preserve != inherited else None
     attributes = {**attributes, "space": space}
+    return _with_content(tag, attributes, children, newline, preserve, declarations)
+
+
+def _with_content(
+    tag: str,
+    attributes: Mapping[str, str | None],
+    children: Children,
+    newline: str,
+    preserve: bool,
+    declarations: Sequence[str],
+) -> str:
+    """An element that holds the declarations, then the children; texts are safe as they are."""
     if not children and not declarations:
         return _tag(tag, attributes)
     inner = "" if preserve and tag != "union" else newline + "  "
@@ -76,7 +116,8 @@ def _element(
 
 
 def _node(
-    node: PromptRole[SchemaNode] | PromptParameter | PromptModule | PromptUnion,
+    node: "PromptRole[SchemaNode] | PromptRole[PromptNode] | PromptParameter | PromptModule"
+    " | PromptUnion | PromptImport",
     newline: str,
     preserve: bool,
 ) -> str:
@@ -91,19 +132,55 @@ def _node(
             required = "true" if node.required else None
             attributes = {"scaffold": node.scaffold, "required": required}
             return _element("union", attributes, node.members, newline, preserve)
+        case PromptImport():
+            return _import(node, newline, preserve)
         case _:
             length = str(node.length)
             attributes = {"name": node.name, "len": length}
             return _tag("param", attributes | {"default": node.default, "scaffold": node.scaffold})
 
 
-def _must_preserve(children: tuple[SchemaNode, ...], inherited: bool) -> bool:
+def _import(node: PromptImport, newline: str, preserve: bool) -> str:
+    """By its own tag if that is one. It has no `space` of its own: that would be an argument."""
+    by_name = _TAG.fullmatch(node.name) and node.name not in RESERVED
+    own = {} if by_name else {"module": node.name}
+    attributes, arguments = _arguments(node, own, tuple(own))
+    tag = node.name if by_name else "use"
+    return _with_content(tag, attributes, node.children, newline, preserve, arguments)
+
+
+def _arguments(
+    node: Prompt | PromptImport, own: dict[str, str], taken: tuple[str, ...]
+) -> tuple[dict[str, str | None], list[str]]:
+    """The attributes of the tag, its arguments among them where they fit, and the other ones."""
+    attributes: dict[str, str | None] = {**own}
+    elements = []
+    few = len(node.arguments) <= _MOST_ATTRIBUTES
+    for name, argument in node.arguments.items():
+        if few and name not in taken and _TAG.fullmatch(name) and "\n" not in argument.text:
+            attributes[name] = argument.text
+        else:
+            text = (PromptText(argument.text),) if argument.text else ()
+            space = "preserve" if _must_preserve(text, False) else None
+            own_attributes = {"name": name, "space": space}
+            elements.append(_with_content("arg", own_attributes, text, "", True, ()))
+    return attributes, elements
+
+
+def _must_preserve(children: Children, inherited: bool) -> bool:
     """Whether the rule would change a text among these; without one `space` stays as it is."""
+    changed = [text != normalised(text, **ends) for text, ends in _texts(children)]
+    return any(changed) if changed else inherited
+
+
+def _texts(children: Children) -> Iterator[tuple[str, dict[str, bool]]]:
+    """The texts that an element's `space` is for, and which ends of their parents they are at."""
     last = len(children) - 1
-    texts = [(i, child.text) for i, child in enumerate(children) if isinstance(child, PromptText)]
-    if not texts:
-        return inherited
-    return any(text != normalised(text, first=i == 0, last=i == last) for i, text in texts)
+    for index, child in enumerate(children):
+        if isinstance(child, PromptText):
+            yield child.text, {"first": index == 0, "last": index == last}
+        elif isinstance(child, PromptImport):
+            yield from _texts(child.children)
 
 
 def _tag(tag: str, attributes: Mapping[str, str | None], close: str = "/") -> str:
