@@ -39,6 +39,7 @@ import importlib.util
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Generic, ParamSpec
@@ -46,8 +47,8 @@ from typing import Generic, ParamSpec
 from pml.errors import Location, did_you_mean, listed
 from pml.nodes import Prompt, Schema
 from pml.program.compiler import compile_function
-from pml.program.pieces import filled, nodes
-from pml.program.source import PMLProgramError, ProgramFile, parse_file
+from pml.program.pieces import Pieces, filled, nodes
+from pml.program.source import PMLProgramError, parse_file
 from pml.writer import write_schema
 
 __all__ = [
@@ -91,13 +92,33 @@ assistant = _Role()
 
 
 class PromptProgram(Generic[P]):
-    """A compiled prompt function: its `schema`, and the prompt that a call of it gives."""
+    """A prompt function: its `schema`, and the prompt that a call of it gives.
 
-    def __init__(self, file: ProgramFile, name: str) -> None:
-        self.file = file
-        self.signature, self._pieces = compile_function(file, name)
-        at = file.at(file.functions()[name])
-        self.schema = Schema(name, children=nodes(self._pieces), at=at)
+    It is compiled when it is first asked for one of these. A function that is only called by
+    others, with constants, need not compile on its own.
+    """
+
+    def __init__(self, text: str, file: str, name: str) -> None:
+        """The function `name` of a file with this text."""
+        self._source = text, file, name
+
+    @cached_property
+    def _compiled(self) -> tuple[Schema, inspect.Signature, Pieces]:
+        text, file_name, name = self._source
+        file = parse_file(text, file_name)
+        functions = file.functions()
+        if name not in functions:
+            message = f"no function {name!r} under @prompt_program of pml.program"
+            expected = f"expected {listed(functions)}" if functions else "the file has none"
+            at = Location(file_name, 1, 1)
+            raise PMLProgramError(f"{message}; {expected}{did_you_mean(name, functions)}", at)
+        signature, pieces = compile_function(file, name)
+        return Schema(name, children=nodes(pieces), at=file.at(functions[name])), signature, pieces
+
+    @property
+    def schema(self) -> Schema:
+        """The same whatever the arguments. Raises PMLProgramError for what cannot be compiled."""
+        return self._compiled[0]
 
     @property
     def pml(self) -> str:
@@ -109,28 +130,29 @@ class PromptProgram(Generic[P]):
 
         Raises TypeError as a call of the function would, PMLProgramError if a condition fails.
         """
-        bound = self.signature.bind(*args, **kwargs)
+        schema, signature, pieces = self._compiled
+        bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
-        arguments, children = filled(self._pieces, bound.arguments)
-        return Prompt(self.schema.name, arguments, children, self.schema.at)
+        arguments, children = filled(pieces, bound.arguments)
+        return Prompt(schema.name, arguments, children, schema.at)
 
     def __repr__(self) -> str:
-        return f"<prompt program {self.schema.name}{self.signature}>"
+        return f"<prompt program {self._source[2]}>"
 
 
 def prompt_program(function: Callable[P, None]) -> PromptProgram[P]:
-    """Compile a function of a module. Raises PMLProgramError for what cannot be compiled."""
+    """The program of a function that stands at module level, where its source can be read."""
+    name = function.__qualname__
+    if not inspect.isfunction(function) or name != function.__name__:
+        message = f"{name!r} is no function at module level; move it there"
+        raise PMLProgramError(message)
     try:
         lines, _ = inspect.findsource(function)
     except OSError:
-        message = f"the source of {function.__name__!r} is not to be had; put it into a file"
+        message = f"the source of {name!r} is not to be had; put it into a file"
         raise PMLProgramError(message) from None
-    name = inspect.getsourcefile(function) or "<source>"
-    if function.__qualname__ != function.__name__:
-        at = Location(name, function.__code__.co_firstlineno, 1)
-        message = f"{function.__qualname__!r} stands inside another definition"
-        raise PMLProgramError(f"{message}; move it to module level", at)
-    program: PromptProgram[P] = PromptProgram(parse_file("".join(lines), name), function.__name__)
+    file = inspect.getsourcefile(function) or function.__code__.co_filename
+    program: PromptProgram[P] = PromptProgram("".join(lines), file, name)
     functools.update_wrapper(program, function)
     return program
 
@@ -138,18 +160,11 @@ def prompt_program(function: Callable[P, None]) -> PromptProgram[P]:
 def read_program(path: Path, name: str) -> PromptProgram[...]:
     """The prompt function of this name in a Python file, which is read and never run.
 
-    Raises PMLProgramError, and OSError where there is no such file.
+    Raises PMLProgramError if it is no text, OSError where there is no such file.
     """
     try:
         text = importlib.util.decode_source(path.read_bytes())
     except (SyntaxError, UnicodeDecodeError) as error:
         message = f"no text in the encoding that it claims: {error}"
         raise PMLProgramError(message, Location(str(path), 1, 1)) from None
-    file = parse_file(text, str(path))
-    known = file.functions()
-    if name not in known:
-        message = f"no function {name!r} under @prompt_program of pml.program"
-        expected = f"expected {listed(known)}" if known else "the file has none"
-        at = Location(str(path), 1, 1)
-        raise PMLProgramError(f"{message}; {expected}{did_you_mean(name, known)}", at)
-    return PromptProgram(file, name)
+    return PromptProgram(text, str(path), name)

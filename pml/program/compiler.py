@@ -213,7 +213,8 @@ class _Compiler:
     def call(self, node: ast.Call, place: _Place) -> None:
         name = node.func.id if isinstance(node.func, ast.Name) else ""
         if name not in self.functions:
-            raise unknown_function(node, list(self.functions), self.file)
+            others = [other for other in self.functions if other not in place.calls]
+            raise unknown_function(node, others, self.file)
         if name in place.calls:
             circle = " → ".join((*place.calls[place.calls.index(name) :], name))
             raise self.file.error(f"{circle}: a prompt function cannot hold itself", node)

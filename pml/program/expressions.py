@@ -19,11 +19,16 @@ FUNCTIONS: Mapping[str, object] = MappingProxyType(
 FAILURES = (TypeError, ValueError, ArithmeticError, LookupError, AttributeError)
 """What evaluating an expression raises on values that it does not fit."""
 
+_DEEPEST = 100
 _ALLOWED = (
     *(ast.Constant, ast.Name, ast.Tuple, ast.List, ast.Set, ast.Dict),
     *(ast.Compare, ast.BoolOp, ast.UnaryOp, ast.Subscript, ast.Attribute, ast.Call),
 )
+_EXPECTED = (
+    "expected names, literals, comparisons, and, or, not, in, len(); work it out before the call"
+)
 _CALLED = {
+    ast.Dict: "** in a dict",
     ast.Call: "a call",
     ast.Lambda: "a lambda",
     ast.BinOp: "arithmetic",
@@ -57,10 +62,12 @@ _UNARY: dict[type[ast.unaryop], Callable[..., object]] = {
 
 
 def outside(node: ast.expr, known: Mapping[str, object]) -> tuple[ast.expr, str] | None:
-    """The first part of the expression that is none of the above, and what it is called.
+    """The first part of the expression that is none of the above, and what is wrong with it.
 
     `known` are the names that stand for a value already, those of `FUNCTIONS` among them.
     """
+    if _is_deep(node):
+        return node, f"an expression nested more than {_DEEPEST} deep; make it flatter"
     for inner in _expressions(node):
         fits = isinstance(inner, _ALLOWED)
         if isinstance(inner, ast.Call):
@@ -70,21 +77,29 @@ def outside(node: ast.expr, known: Mapping[str, object]) -> tuple[ast.expr, str]
             fits = type(inner.op) in _UNARY
         elif isinstance(inner, ast.Dict):
             fits = None not in inner.keys
-        elif isinstance(inner, ast.Compare) and not all(
-            map(_is_said, inner.ops, inner.comparators)
-        ):
-            return inner, "'is' with other than None, True or False"
         elif isinstance(inner, ast.Attribute) and inner.attr.startswith("_"):
-            return inner, f"the private attribute {inner.attr!r}"
+            return inner, f"the private attribute {inner.attr!r}; expected a public one"
+        elif isinstance(inner, ast.Compare) and _is_by_chance(inner):
+            return inner, "'is' with other than None, True or False; compare with =="
         if not fits:
-            return inner, _CALLED.get(type(inner), "an operator")
+            return inner, f"{_CALLED.get(type(inner), 'an operator')} in an expression; {_EXPECTED}"
     return None
 
 
-def _is_said(op: ast.cmpop, right: ast.expr) -> bool:
-    """Whether a comparison says what it means: which texts and numbers are one object is chance."""
-    plain = isinstance(right, ast.Constant) and (right.value is None or type(right.value) is bool)
-    return plain or not isinstance(op, ast.Is | ast.IsNot)
+def _is_deep(node: ast.AST) -> bool:
+    level = [node]
+    for _ in range(_DEEPEST):
+        level = [child for parent in level for child in ast.iter_child_nodes(parent)]
+    return bool(level)
+
+
+def _is_by_chance(node: ast.Compare) -> bool:
+    """Whether an `is` asks which texts or numbers are one object, which Python leaves open."""
+    return any(
+        isinstance(op, ast.Is | ast.IsNot)
+        and not (isinstance(right, ast.Constant) and isinstance(right.value, bool | None))
+        for op, right in zip(node.ops, node.comparators, strict=True)
+    )
 
 
 def _is_function(name: str, known: Mapping[str, object]) -> bool:

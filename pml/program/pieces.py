@@ -45,8 +45,8 @@ class Expression:
         try:
             return evaluate(self.node, {**self.known, **arguments})
         except FAILURES as error:
-            said = f"{quoted(ast.unparse(self.node))} fails on these arguments"
-            raise PMLProgramError(f"{said}: {type(error).__name__}: {error}", self.at) from None
+            failure = f"{quoted(ast.unparse(self.node))} fails: {type(error).__name__}: {error}"
+            raise PMLProgramError(failure, self.at) from None
 
     def is_true(self, arguments: Values) -> bool:
         return bool(self.value(arguments))

@@ -40,5 +40,5 @@ def refused(node: ast.stmt, file: ProgramFile) -> PMLProgramError:
 def unknown_function(call: ast.Call, known: list[str], file: ProgramFile) -> PMLProgramError:
     name = ast.unparse(call.func)
     message = f"call of {name!r}, which is no function of this file under @prompt_program"
-    expected = f"expected {listed(known)}"
+    expected = f"expected {listed(known)}" if known else "there is no other"
     return file.error(f"{message}; {expected}{did_you_mean(name, known)}", call)

@@ -43,18 +43,16 @@ class Scope:
         Raises PMLProgramError for what is no part of `expressions`, and for other names.
         """
         if found := outside(node, self.known):
-            part, what = found
-            advice = "expected names, literals, comparisons, and, or, not, in, len()"
-            what = f"{what} in an expression"
-            raise self.file.error(f"{what}; {advice}; work it out before the call", at or part)
+            part, message = found
+            raise self.file.error(message, at or part)
         for name in names_in(node):
             if name.id not in self.known and name.id not in self.open:
                 raise self.file.error(self._unknown(name.id), at or name)
         return Expression(node, self.known, self.file.at(at or node))
 
     def _unknown(self, name: str) -> str:
-        if name in self.file.assigned:
-            return f"{name!r} is no constant: it is not given by literals only"
+        if name in self.file.defined:
+            return f"{name!r} is no constant; expected a name that one assignment gives literals"
         expected = {*self.open, *self.known} - {"len", "range", "enumerate"}
         known = f"expected {listed(sorted(expected))}" if expected else "there is none here"
         message = f"{name!r} is no argument, loop variable or constant of the file"

@@ -10,6 +10,7 @@ from pml.errors import Location, PMLError
 from pml.program.expressions import FUNCTIONS, constant
 
 _HOMES = ("pml", "pml.program")
+_STARRED = ("Tokens", "assistant", "prompt_program", "system", "user")
 Node = ast.stmt | ast.expr | ast.arg | ast.pattern
 
 
@@ -21,8 +22,9 @@ class PMLProgramError(PMLError):
 class ProgramFile:
     """What a file says at module level.
 
-    `assigned` are the names that one plain assignment gives a meaning, `constants` those of them
-    that stand for literals, `imported` the names that came from `pml`, with the full name of each.
+    `imported` has the names that came from `pml`, with the full name of each; `assigned` those that
+    one plain assignment gives a meaning; `constants` those of them that stand for literals;
+    `defined` all names that anything gives a meaning.
     """
 
     name: str
@@ -31,6 +33,7 @@ class ProgramFile:
     imported: Mapping[str, str]
     assigned: Mapping[str, ast.expr]
     constants: Mapping[str, object]
+    defined: frozenset[str]
 
     def at(self, node: Node) -> Location:
         """Where the node starts. The parser counts columns in bytes, people in characters."""
@@ -81,21 +84,21 @@ def parse_file(text: str, name: str) -> ProgramFile:
     except (RecursionError, MemoryError):
         raise PMLProgramError("expressions nested too deeply", Location(name, 1, 1)) from None
     assigned = dict(_assignments(tree))
-    taken = set(_defined(tree))
-    constants = {name: FUNCTIONS[name] for name in FUNCTIONS if name not in taken}
+    defined = frozenset(_defined(tree))
+    constants = {name: FUNCTIONS[name] for name in FUNCTIONS if name not in defined}
     for name_of, node in assigned.items():
         if found := constant(node, constants):
             constants[name_of] = found[0]
-    return ProgramFile(
-        name, tuple(text.split("\n")), tree, dict(_imports(tree)), assigned, constants
-    )
+    lines, imported = tuple(text.split("\n")), dict(_imports(tree))
+    return ProgramFile(name, lines, tree, imported, assigned, constants, defined)
 
 
 def _imports(tree: ast.Module) -> Iterator[tuple[str, str]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module in _HOMES:
             for alias in node.names:
-                yield alias.asname or alias.name, f"{node.module}.{alias.name}"
+                for name in _STARRED if alias.name == "*" else (alias.name,):
+                    yield alias.asname or name, f"{node.module}.{name}"
         elif isinstance(node, ast.Import):
             for alias in node.names:
                 if alias.name in _HOMES:

@@ -23,7 +23,6 @@ from strategies import (
     prompts,
     schemas,
     texts,
-    write_prompt,
 )
 
 from minillm.kv import KVSegment, Placed
@@ -48,7 +47,7 @@ from pml.nodes import (
 from pml.recompute import Recompute
 from pml.reference import full_prefill, oracle
 from pml.states import ATTENTIONS
-from pml.writer import write_schema
+from pml.writer import write_prompt, write_schema
 
 DECODED = 4
 

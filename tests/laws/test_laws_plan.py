@@ -20,11 +20,9 @@ from strategies import (
     prompts,
     schemas,
     tokenizers,
-    write_prompt,
 )
 
 from minillm.tokenizer import ByteTokenizer, Tokenizer
-from pml.check import check_prompt
 from pml.context import Node, State
 from pml.errors import PMLError
 from pml.layout import Layout, gaps, lay_out
@@ -33,6 +31,7 @@ from pml.plan import PromptPlan
 from pml.prompt import parse_prompt
 from pml.resolve import resolve
 from pml.states import ATTENTIONS, Attention, states_of
+from pml.writer import write_prompt
 
 
 @given(
