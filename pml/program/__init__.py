@@ -44,7 +44,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Generic, ParamSpec
 
-from pml.errors import Location, did_you_mean, listed
+from pml.errors import Location, closest, did_you_mean, listed
 from pml.nodes import Prompt, Schema
 from pml.program.compiler import compile_function
 from pml.program.pieces import Pieces, filled, nodes
@@ -111,7 +111,9 @@ class PromptProgram(Generic[P]):
             message = f"no function {name!r} under @prompt_program of pml.program"
             expected = f"expected {listed(functions)}" if functions else "the file has none"
             at = Location(file_name, 1, 1)
-            raise PMLProgramError(f"{message}; {expected}{did_you_mean(name, functions)}", at)
+            raise PMLProgramError(
+                f"{message}; {expected}{did_you_mean(closest(name, functions))}", at
+            )
         signature, pieces = compile_function(file, name)
         return Schema(name, children=nodes(pieces), at=file.at(functions[name])), signature, pieces
 

@@ -2,7 +2,7 @@
 
 import ast
 
-from pml.errors import did_you_mean, listed, quoted
+from pml.errors import closest, did_you_mean, listed, quoted
 from pml.program.source import PMLProgramError, ProgramFile
 
 _EXPECTED = "expected a text, if, match, for, with a role, or a call of a prompt function"
@@ -41,4 +41,4 @@ def unknown_function(call: ast.Call, known: list[str], file: ProgramFile) -> PML
     name = ast.unparse(call.func)
     message = f"call of {name!r}, which is no function of this file under @prompt_program"
     expected = f"expected {listed(known)}" if known else "there is no other"
-    return file.error(f"{message}; {expected}{did_you_mean(name, known)}", call)
+    return file.error(f"{message}; {expected}{did_you_mean(closest(name, known))}", call)

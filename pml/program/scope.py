@@ -4,12 +4,12 @@ import ast
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pml.errors import did_you_mean, listed
+from pml.errors import closest, did_you_mean, listed
 from pml.nodes import PromptParameter
 from pml.program.expressions import names_in, outside
 from pml.program.pieces import Expression
 from pml.program.source import Node, ProgramFile
-from pml.schema import RESERVED
+from pml.schema_reader import RESERVED
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Scope:
         expected = {*self.open, *self.known} - {"len", "range", "enumerate"}
         known = f"expected {listed(sorted(expected))}" if expected else "there is none here"
         message = f"{name!r} is no argument, loop variable or constant of the file"
-        return f"{message}; {known}{did_you_mean(name, expected)}"
+        return f"{message}; {known}{did_you_mean(closest(name, expected))}"
 
     def is_known(self, node: ast.expr) -> bool:
         return all(name.id in self.known for name in names_in(node))

@@ -17,6 +17,8 @@ Node = ast.stmt | ast.expr | ast.arg | ast.pattern
 class PMLProgramError(PMLError):
     """A function that is no prompt program, or arguments that its conditions cannot take."""
 
+    code = "program"
+
 
 @dataclass(frozen=True, eq=False)
 class ProgramFile:

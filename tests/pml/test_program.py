@@ -93,6 +93,21 @@ def test_every_path_says_what_python_says(name: str) -> None:
         assert found[len(expected) :] in ([], list(BYTES.roles["assistant"].open)), arguments
 
 
+def test_the_example_says_what_python_says() -> None:
+    path = FILE.parents[2] / "examples" / "programs" / "travel.py"
+    program, plain = read_program(path, "travel"), plain_python.PlainPython(path)
+    planner = Planner.of(program.schema, BYTES, 10_000)
+    for arguments in prompt_functions.every(
+        place=("city", "coast", "island", "anywhere"),
+        duration=("a week",),
+        question=("Where do I start?",),
+        swim=(True, False),
+        frugal=(True, False),
+    ):
+        expected = tokens_of(plain("travel", arguments))
+        assert planner.plan(program(**arguments)).selected()[: len(expected)] == expected
+
+
 @pytest.mark.parametrize("name", prompt_functions.CASES)
 def test_the_schema_is_the_same_whatever_the_arguments(name: str) -> None:
     program = program_of(name)
