@@ -15,9 +15,9 @@ RULES = (
 def sea(swim: bool) -> None:
     "Look for a quiet coast with a harbour and a path along the cliffs."
     if swim:
-        "The water should be warm enough to swim in."
+        " The water should be warm enough to swim in."
     else:
-        "The water is for looking at: good light matters more than warmth."
+        " The water is for looking at: good light matters more than warmth."
 
 
 @prompt_program
