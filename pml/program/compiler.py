@@ -13,10 +13,10 @@ from pml.markup import SCHEMA_LIMITS
 from pml.nodes import PromptText, Role
 from pml.program.branches import Branch, branches_of_if, branches_of_match
 from pml.program.naming import branch_names
-from pml.program.pieces import Call, Choice, Expression, Member, Piece, Pieces, Slot, Turn
+from pml.program.pieces import Call, Choice, Expression, Member, Piece, Pieces, Slot, Turn, joined
 from pml.program.refused import refused, unknown_function
 from pml.program.scope import Owner, Scope, claim
-from pml.program.signature import declared
+from pml.program.signature import bound, declared
 from pml.program.source import Node, ProgramFile
 from pml.program.texts import text_parts
 
@@ -58,6 +58,7 @@ class _Compiler:
         self.functions = file.functions()
         self.statements = 0
         self.declared = cache(lambda name: declared(self.functions[name], file))
+        self.text_parts = cache(lambda node: text_parts(node, file))
 
     def function(self, name: str) -> tuple[inspect.Signature, Pieces]:
         takes = self.declared(name)
@@ -65,10 +66,14 @@ class _Compiler:
         return takes.signature, self.body(self.functions[name].body, place)
 
     def body(self, statements: list[ast.stmt], place: _Place) -> Pieces:
+        """The pieces of a place, once these statements are in it."""
+        self.add(statements, place)
+        return joined(place.pieces)
+
+    def add(self, statements: list[ast.stmt], place: _Place) -> None:
         for statement in statements:
             self.count(statement)
             self.statement(statement, place)
-        return tuple(place.pieces)
 
     def count(self, node: Node) -> None:
         self.statements += 1
@@ -103,12 +108,10 @@ class _Compiler:
                 raise refused(node, self.file)
 
     def text(self, node: ast.Constant | ast.JoinedStr, place: _Place) -> None:
-        for part in text_parts(node, self.file):
+        for part in self.text_parts(node):
             piece = part if isinstance(part, str) else self.filling(part, node, place)
             if isinstance(piece, Slot):
                 place.pieces.append(piece)
-            elif place.pieces and isinstance(last := place.pieces[-1], PromptText):
-                place.pieces[-1] = replace(last, text=last.text + piece)
             elif piece:
                 place.pieces.append(PromptText(piece, self.file.at(node)))
 
@@ -135,7 +138,7 @@ class _Compiler:
     def choice(self, branches: list[Branch], node: ast.stmt, place: _Place) -> None:
         kept = list(self.possible(branches, place.scope))
         if kept and kept[0][0] is None:
-            self.body(kept[0][1].body, place)
+            self.add(kept[0][1].body, place)
             return
         conditions = [None if condition is None else condition.node for condition, _ in kept]
         names = branch_names(conditions, place.scope.known)
@@ -178,24 +181,8 @@ class _Compiler:
             raise self.file.error(message, node.iter)
         for value in values:
             self.count(node)
-            known = {**scope.known, **self.unpacked(node.target, value, scope)}
-            self.body(node.body, replace(place, scope=replace(scope, known=known)))
-
-    def unpacked(self, target: ast.expr, value: object, scope: Scope) -> dict[str, object]:
-        match target:
-            case ast.Name(id=name):
-                if name in scope.open or name in scope.known:
-                    message = f"the loop variable {name!r} hides another {name!r}"
-                    raise self.file.error(f"{message}; choose another name", target)
-                return {name: value}
-            case ast.Tuple(elts=parts) | ast.List(elts=parts) if isinstance(value, tuple | list):
-                if len(parts) == len(value):
-                    found: dict[str, object] = {}
-                    for part, item in zip(parts, value, strict=True):
-                        found |= self.unpacked(part, item, scope)
-                    return found
-        message = f"{quoted(repr(value))} does not go into {ast.unparse(target)!r}"
-        raise self.file.error(f"{message}; expected as many names as items", target)
+            inside = replace(scope, known={**scope.known, **scope.unpacked(node.target, value)})
+            self.add(node.body, replace(place, scope=inside))
 
     def turn(self, node: ast.With, place: _Place) -> None:
         role = self.file.pml_name(node.items[0].context_expr)
@@ -220,7 +207,7 @@ class _Compiler:
             raise self.file.error(f"{circle}: a prompt function cannot hold itself", node)
         takes = self.declared(name)
         known, given = {}, {}
-        for argument, value in self.bound(node, takes.signature).items():
+        for argument, value in bound(node, takes.signature, self.file).items():
             if not isinstance(value, ast.expr):
                 known[argument] = value
             elif (expression := place.scope.expression(value)) and place.scope.is_known(value):
@@ -234,15 +221,3 @@ class _Compiler:
         tag = claim(name, place.owner.modules)
         pieces = self.body(self.functions[name].body, inside)
         place.pieces.append(Call(tag, given, pieces, self.file.at(node)))
-
-    def bound(self, node: ast.Call, signature: inspect.Signature) -> dict[str, object]:
-        """The expression of each argument, or the value of its default."""
-        for argument in (*node.args, *(word.value for word in node.keywords if not word.arg)):
-            if isinstance(argument, ast.Starred) or argument not in node.args:
-                raise self.file.error("* in a call; name each argument", argument)
-        try:
-            bound = signature.bind(*node.args, **{str(k.arg): k.value for k in node.keywords})
-        except TypeError as error:
-            raise self.file.error(f"call of {ast.unparse(node.func)!r}: {error}", node) from None
-        bound.apply_defaults()
-        return bound.arguments

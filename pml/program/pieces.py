@@ -8,8 +8,9 @@ call              PromptModule                                 always an import
 
 import ast
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import TypeAlias
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import TypeAlias, cast
 
 from pml.errors import Location, quoted
 from pml.nodes import (
@@ -114,6 +115,18 @@ class Call:
     arguments: Mapping[str, Expression]
     pieces: Pieces
     at: Location
+
+
+def joined(pieces: list[Piece]) -> Pieces:
+    """The pieces with texts side by side as one: PML cannot tell them apart."""
+    found: list[Piece] = []
+    for is_text, run in groupby(pieces, lambda piece: isinstance(piece, PromptText)):
+        if is_text:
+            texts = cast(list[PromptText], list(run))
+            found.append(replace(texts[0], text="".join(text.text for text in texts)))
+        else:
+            found += run
+    return tuple(found)
 
 
 def nodes(pieces: Pieces) -> tuple[SchemaNode, ...]:

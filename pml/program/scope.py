@@ -4,7 +4,7 @@ import ast
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pml.errors import closest, did_you_mean, listed
+from pml.errors import closest, did_you_mean, listed, quoted
 from pml.nodes import PromptParameter
 from pml.program.expressions import names_in, outside
 from pml.program.pieces import Expression
@@ -57,6 +57,23 @@ class Scope:
         known = f"expected {listed(sorted(expected))}" if expected else "there is none here"
         message = f"{name!r} is no argument, loop variable or constant of the file"
         return f"{message}; {known}{did_you_mean(closest(name, expected))}"
+
+    def unpacked(self, target: ast.expr, value: object) -> dict[str, object]:
+        """The variables of a loop for one of its values."""
+        match target:
+            case ast.Name(id=name):
+                if name in self.open or name in self.known:
+                    message = f"the loop variable {name!r} hides another {name!r}"
+                    raise self.file.error(f"{message}; choose another name", target)
+                return {name: value}
+            case ast.Tuple(elts=parts) | ast.List(elts=parts) if isinstance(value, tuple | list):
+                if len(parts) == len(value):
+                    found: dict[str, object] = {}
+                    for part, item in zip(parts, value, strict=True):
+                        found |= self.unpacked(part, item)
+                    return found
+        message = f"{quoted(repr(value))} does not go into {ast.unparse(target)!r}"
+        raise self.file.error(f"{message}; expected as many names as items", target)
 
     def is_known(self, node: ast.expr) -> bool:
         return all(name.id in self.known for name in names_in(node))

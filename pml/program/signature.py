@@ -46,6 +46,19 @@ def declared(function: ast.FunctionDef, file: ProgramFile) -> Declared:
     return Declared(inspect.Signature(parameters), slots)
 
 
+def bound(node: ast.Call, signature: inspect.Signature, file: ProgramFile) -> dict[str, object]:
+    """The expression of each argument, or the value of its default."""
+    for argument in (*node.args, *(word.value for word in node.keywords if not word.arg)):
+        if isinstance(argument, ast.Starred) or argument not in node.args:
+            raise file.error("* in a call; name each argument", argument)
+    try:
+        given = signature.bind(*node.args, **{str(k.arg): k.value for k in node.keywords})
+    except TypeError as error:
+        raise file.error(f"call of {ast.unparse(node.func)!r}: {error}", node) from None
+    given.apply_defaults()
+    return given.arguments
+
+
 def _arguments(given: ast.arguments) -> Iterator[tuple[_Kind, ast.arg, ast.expr | None]]:
     positional = [*given.posonlyargs, *given.args]
     defaults = chain(repeat(None, len(positional) - len(given.defaults)), given.defaults)

@@ -279,6 +279,13 @@ def test_a_program_has_limits() -> None:
     assert refused(minus) == "p.py:1:1: expressions nested too deeply"
 
 
+def test_texts_side_by_side_are_one() -> None:
+    program = compiled("def f():\n for i in range(9):\n  f'{i} words '\n  if i == 2: 'two '")
+    (text,) = program.schema.children
+    assert isinstance(text, PromptText)
+    assert text.text.startswith("0 words 1 words 2 words two 3 words ")
+
+
 def test_a_long_chain_is_no_deep_nesting() -> None:
     chain = "".join(f" elif a == {n}:\n  'text {n}'\n" for n in range(1, 500))
     program = compiled(f"def f(a):\n if a == 0:\n  'text 0'\n{chain}")
