@@ -13,33 +13,71 @@ if TYPE_CHECKING:
     from pml.completion import Completion, Timings, Usage
     from pml.engine import PromptCache
     from pml.errors import PMLError
+    from pml.nodes import (
+        Argument,
+        PromptImport,
+        PromptModule,
+        PromptParameter,
+        PromptRole,
+        PromptText,
+        PromptUnion,
+        Scaffold,
+    )
+    from pml.program import PromptProgram, Tokens, prompt_program
     from pml.prompt import Prompt, parse_prompt
     from pml.schema import Schema, parse_schema
+    from pml.writer import write_prompt, write_schema
 
 _HOMES = {
+    "Argument": "nodes",
     "Completion": "completion",
     "Delta": "engine",
     "PMLError": "errors",
     "Prompt": "prompt",
     "PromptCache": "engine",
+    "PromptImport": "nodes",
+    "PromptModule": "nodes",
+    "PromptParameter": "nodes",
+    "PromptProgram": "program",
+    "PromptRole": "nodes",
+    "PromptText": "nodes",
+    "PromptUnion": "nodes",
+    "Scaffold": "nodes",
     "Schema": "schema",
     "Timings": "completion",
+    "Tokens": "program",
     "Usage": "completion",
     "parse_prompt": "prompt",
     "parse_schema": "schema",
+    "prompt_program": "program",
+    "write_prompt": "writer",
+    "write_schema": "writer",
 }
 
 __all__ = [
+    "Argument",
     "Completion",
     "Delta",
     "PMLError",
     "Prompt",
     "PromptCache",
+    "PromptImport",
+    "PromptModule",
+    "PromptParameter",
+    "PromptProgram",
+    "PromptRole",
+    "PromptText",
+    "PromptUnion",
+    "Scaffold",
     "Schema",
     "Timings",
+    "Tokens",
     "Usage",
     "parse_prompt",
     "parse_schema",
+    "prompt_program",
+    "write_prompt",
+    "write_schema",
 ]
 
 

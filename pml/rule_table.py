@@ -29,5 +29,6 @@ ERRORS = {
     "unknown-parameter": "An argument belongs to a parameter of the module.",
     "missing-argument": "A parameter without default gets an argument.",
     "does-not-fit": "Arguments fit their slots, new text its gap, the prompt the model's context.",
+    "program": "A prompt function holds what a schema can say.",
     "invalid": "Whatever else keeps a document from being laid out.",
 }

@@ -1,23 +1,18 @@
-"""A `Schema` back to PML, so that parsing gives an equal schema.
+"""A `Schema` or a `Prompt` back to PML, so that parsing gives an equal one.
 
 Text is written as it stands, right after the tag before it; where the white-space rule would
 change it, its element gets `space="preserve"`. Between two tags the writer puts newlines and
 indentation, which are nothing.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from typing import get_args
 
+from pml.elements import prompt_element, schema_element
 from pml.errors import PMLError
-from pml.markup import Limits
-from pml.nodes import (
-    PromptModule,
-    PromptParameter,
-    PromptRole,
-    PromptText,
-    PromptUnion,
-    Schema,
-    SchemaNode,
-)
+from pml.markup import Element, Limits, Text
+from pml.nodes import Prompt, Role, Schema
+from pml.prompt import parse_prompt
 from pml.schema import parse_schema
 from pml.whitespace import normalised
 
@@ -38,78 +33,93 @@ def write_schema(schema: Schema) -> str:
     </schema>
     <BLANKLINE>
     """
-    attributes = {"name": schema.name, "layout": schema.layout, "attention": schema.attention}
-    scaffolds = [_tag("scaffold", {"modules": " ".join(s.modules)}) for s in schema.scaffolds]
-    text = _element("schema", attributes, schema.children, "\n", False, scaffolds) + "\n"
+    text = _Writer(("schema", "module", "union"), "scaffold").document(schema_element(schema))
     if parse_schema(text, "<written>", limits=_GENEROUS) != schema:
         message = f"schema {schema.name!r} cannot be written: as PML it would mean another"
         raise PMLError(message, schema.at)
     return text
 
 
-def _element(
-    tag: str,
-    attributes: Mapping[str, str | None],
-    children: tuple[SchemaNode, ...],
-    newline: str,
-    inherited: bool,
-    declarations: Sequence[str] = (),
-) -> str:
-    """`newline` begins a line at the element's depth; `inherited` is the `space` around it."""
-    preserve = _must_preserve(children, inherited)
-    space = {True: "preserve", False: "default"}[preserve] if preserve != inherited else None
-    attributes = {**attributes, "space": space}
-    if not children and not declarations:
-        return _tag(tag, attributes)
-    inner = "" if preserve and tag != "union" else newline + "  "
-    starts_with_text = children and isinstance(children[0], PromptText)
-    pieces = [_tag(tag, attributes, "")]
-    pieces += [("" if starts_with_text else inner) + declaration for declaration in declarations]
-    after_tag = True
-    for child in children:
-        if isinstance(child, PromptText):
-            pieces.append(_escaped(child.text))
-        else:
-            pieces.append((inner if after_tag else "") + _node(child, newline + "  ", preserve))
-        after_tag = not isinstance(child, PromptText)
-    return "".join(pieces) + (newline if inner and after_tag else "") + f"</{tag}>"
+def write_prompt(prompt: Prompt) -> str:
+    """PML whose parse is equal to the prompt. Raises PMLError if no PML can say it.
+
+    >>> from pml.nodes import Argument, Prompt, PromptImport, PromptText
+    >>> city = PromptImport("city", {"name": Argument("Rome")})
+    >>> print(write_prompt(Prompt("travel", children=(city, PromptText("Go!")))))
+    <prompt schema="travel">
+      <city name="Rome"/>Go!</prompt>
+    <BLANKLINE>
+    """
+    text = _Writer(("prompt", "arg"), "arg").document(prompt_element(prompt))
+    if parse_prompt(text, "<written>", limits=_GENEROUS) != prompt:
+        message = f"this prompt for schema {prompt.schema!r} cannot be written: as PML it would"
+        raise PMLError(f"{message} mean another", prompt.at)
+    return text
 
 
-def _node(
-    node: PromptRole[SchemaNode] | PromptParameter | PromptModule | PromptUnion,
-    newline: str,
-    preserve: bool,
-) -> str:
-    match node:
-        case PromptRole():
-            return _element(node.role, {}, node.children, newline, preserve)
-        case PromptModule():
-            cache = None if node.cache else "false"
-            attributes = {"name": node.name, "cache": cache}
-            return _element("module", attributes, node.children, newline, preserve)
-        case PromptUnion():
-            required = "true" if node.required else None
-            attributes = {"scaffold": node.scaffold, "required": required}
-            return _element("union", attributes, node.members, newline, preserve)
-        case _:
-            length = str(node.length)
-            attributes = {"name": node.name, "len": length}
-            return _tag("param", attributes | {"default": node.default, "scaffold": node.scaffold})
+class _Writer:
+    """`spaced` are the tags with a `space` of their own besides roles; `declared` is the tag of
+    what stands before an element's text and is no part of it."""
+
+    def __init__(self, spaced: tuple[str, ...], declared: str) -> None:
+        self.spaced = (*spaced, *get_args(Role))
+        self.declared = declared
+
+    def document(self, root: Element) -> str:
+        return self.element(root, "\n", False) + "\n"
+
+    def element(self, element: Element, newline: str, inherited: bool) -> str:
+        """`newline` begins a line at the element's depth; `inherited` is the `space` around it."""
+        preserve, attributes = inherited, element.attributes
+        if element.tag in self.spaced:
+            preserve = self.must_preserve(element, inherited)
+            if preserve != inherited:
+                attributes = {**attributes, "space": "preserve" if preserve else "default"}
+        if not element.children:
+            return _tag(element.tag, attributes)
+        inner = "" if preserve and element.tag != "union" else newline + "  "
+        own = self.own(element)
+        before = "" if own and isinstance(own[0], Text) else inner
+        pieces = [_tag(element.tag, attributes, "")]
+        for child in element.children:
+            if isinstance(child, Element) and child.tag == self.declared:
+                pieces.append(before + self.element(child, "", preserve))
+        after_tag = True
+        for child in own:
+            if isinstance(child, Text):
+                pieces.append(_escaped(child.text))
+            else:
+                indent = inner if after_tag else ""
+                pieces.append(indent + self.element(child, newline + "  ", preserve))
+            after_tag = isinstance(child, Element)
+        return "".join(pieces) + (newline if inner and after_tag else "") + f"</{element.tag}>"
+
+    def own(self, element: Element) -> list[Element | Text]:
+        return [
+            child
+            for child in element.children
+            if isinstance(child, Text) or child.tag != self.declared
+        ]
+
+    def must_preserve(self, element: Element, inherited: bool) -> bool:
+        """Whether the rule would change a text; without one `space` stays as it is."""
+        changes = list(self.changes(element))
+        return any(changes) if changes else inherited
+
+    def changes(self, element: Element) -> Iterator[bool]:
+        """Whether the rule would change them, for the texts that the element's `space` is for:
+        an import has none, since an attribute of its tag is an argument."""
+        own = self.own(element)
+        for index, child in enumerate(own):
+            if isinstance(child, Text):
+                ends = {"first": index == 0, "last": index == len(own) - 1}
+                yield child.text != normalised(child.text, **ends)
+            elif child.tag not in self.spaced:
+                yield from self.changes(child)
 
 
-def _must_preserve(children: tuple[SchemaNode, ...], inherited: bool) -> bool:
-    """Whether the rule would change a text among these; without one `space` stays as it is."""
-    last = len(children) - 1
-    texts = [(i, child.text) for i, child in enumerate(children) if isinstance(child, PromptText)]
-    if not texts:
-        return inherited
-    return any(text != normalised(text, first=i == 0, last=i == last) for i, text in texts)
-
-
-def _tag(tag: str, attributes: Mapping[str, str | None], close: str = "/") -> str:
-    given = [
-        f'{name}="{_quoted(value)}"' for name, value in attributes.items() if value is not None
-    ]
+def _tag(tag: str, attributes: Mapping[str, str], close: str = "/") -> str:
+    given = [f'{name}="{_quoted(value)}"' for name, value in attributes.items()]
     return f"<{' '.join([tag, *given])}{close}>"
 
 

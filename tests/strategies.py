@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import count
 from random import Random
 from typing import get_args
-from xml.sax.saxutils import escape, quoteattr
 
 import torch
 from hypothesis import strategies as st
@@ -453,32 +452,6 @@ def imported(children: tuple[PromptNode, ...], tag: ModulePath = ()) -> set[Modu
         elif isinstance(child, PromptRole):
             found |= imported(child.children, tag)
     return found
-
-
-def write_prompt(prompt: Prompt) -> str:
-    """The prompt as PML, in the long form that fits every name and every text."""
-    inner = _written_arguments(prompt.arguments) + _written(prompt.children)
-    return f'<prompt schema="{prompt.schema}" space="preserve">{inner}</prompt>'
-
-
-def _written(children: tuple[PromptNode, ...]) -> str:
-    pieces = []
-    for child in children:
-        if isinstance(child, PromptText):
-            pieces.append(escape(child.text))
-        elif isinstance(child, PromptRole):
-            pieces.append(f"<{child.role}>{_written(child.children)}</{child.role}>")
-        else:
-            inner = _written_arguments(child.arguments) + _written(child.children)
-            pieces.append(f"<use module={quoteattr(child.name)}>{inner}</use>")
-    return "".join(pieces)
-
-
-def _written_arguments(arguments: Mapping[str, Argument]) -> str:
-    return "".join(
-        f"<arg name={quoteattr(name)}>{escape(argument.text)}</arg>"
-        for name, argument in arguments.items()
-    )
 
 
 # All together

@@ -31,12 +31,14 @@ ORDER = {
     """,
     "pml": """
         errors rule_table source malformed markup nodes attributes whitespace include rules
-        schema_reader schema check prompt diagnostics writer
+        schema_reader schema check prompt diagnostics elements writer build
+        program.expressions program.source program.pieces program.naming program.branches
+        program.texts program.signature program.scope program.refused program.compiler program
         layout context states asked placement fixed packed plan recompute learned resolve
         planner view
         reference encoder store assembly deviation library completion engine explain estimate
         compare demo
-        cli.documents cli.output cli.language cli.running cli
+        cli.documents cli.output cli.language cli.compile cli.running cli
     """,
 }
 """A module imports only from those before it in its own list, and `pml` from all of `minillm`."""
@@ -48,7 +50,9 @@ TORCH_FREE = {
     """,
     "pml": """
         errors rule_table source malformed markup nodes attributes whitespace include rules
-        schema_reader schema check prompt diagnostics writer
+        schema_reader schema check prompt diagnostics elements writer build
+        program.expressions program.source program.pieces program.naming program.branches
+        program.texts program.signature program.scope program.refused program.compiler program
         layout context states asked placement fixed packed plan recompute learned resolve
         planner view
         cli

@@ -80,6 +80,25 @@ def test_the_documents_in_the_language_page_are_right() -> None:
         check_prompt(prompt, schema)
 
 
+def test_the_programs_page_is_right(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "programs.md").read_text()
+    program, built = blocks(text, "python")
+    (shown,) = blocks(text, "xml")
+    path = tmp_path / "prompts.py"
+    path.write_text(f"{program}from pml import write_prompt\nprint(write_prompt(prompt), end='')\n")
+    done = subprocess.run([sys.executable, path], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == (shown, "")
+    done = subprocess.run([sys.executable, "-c", built], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    for command in blocks(text, "sh")[0].splitlines():
+        arguments = shlex.split(command)[1:]
+        code = f"import sys; sys.argv = {['pml', *arguments]}; from pml.cli import main; main()"
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path
+        )
+        assert (done.returncode, done.stderr) == (0, ""), command
+
+
 @pytest.mark.model
 def test_the_ten_lines_run() -> None:
     (code,) = blocks(README, "python")

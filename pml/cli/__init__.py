@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import typer
 
+from pml.cli.compile import compile_program
 from pml.cli.documents import PMLCommands
 from pml.cli.language import check, draw_map
 from pml.cli.running import compare, demo, explain, run
@@ -21,6 +22,7 @@ app = typer.Typer(
 )
 app.command()(check)
 app.command("map")(draw_map)
+app.command("compile")(compile_program)
 app.command()(run)
 app.command()(explain)
 app.command()(compare)

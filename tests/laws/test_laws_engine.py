@@ -26,7 +26,6 @@ from strategies import (
     scaffold_words,
     schemas,
     texts,
-    write_prompt,
 )
 
 from minillm.kv import KVSegment, Placed
@@ -54,7 +53,7 @@ from pml.recompute import Recompute
 from pml.reference import full_prefill, oracle
 from pml.rules import scaffold_paths
 from pml.states import ATTENTIONS
-from pml.writer import write_schema
+from pml.writer import write_prompt, write_schema
 
 DECODED = 4
 

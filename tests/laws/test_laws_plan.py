@@ -20,7 +20,6 @@ from strategies import (
     prompts,
     schemas,
     tokenizers,
-    write_prompt,
 )
 
 from minillm.tokenizer import ByteTokenizer, Tokenizer
@@ -32,6 +31,7 @@ from pml.plan import PromptPlan
 from pml.prompt import parse_prompt
 from pml.resolve import resolve
 from pml.states import ATTENTIONS, states_of
+from pml.writer import write_prompt
 
 
 @given(

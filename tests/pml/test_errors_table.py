@@ -9,6 +9,7 @@ import pytest
 
 from pml.errors import IN_CODE, Location, PMLError, closest, did_you_mean, listed, quoted, tagged
 from pml.markup import parse_markup
+from pml.program import PromptProgram
 from pml.prompt import check_prompt, parse_prompt
 from pml.schema import parse_schema
 
@@ -48,6 +49,15 @@ def test_wrong_prompt(document: str, line: str) -> None:
     schema = parse_schema((DATA / "travel.pml").read_bytes(), "travel.pml")
     with pytest.raises(PMLError) as caught:
         check_prompt(parse_prompt(document, "p.pml"), schema)
+    assert line_of(caught.value) == line
+
+
+@pytest.mark.parametrize(("document", "line"), blocks("errors_program.txt"))
+def test_wrong_program(document: str, line: str) -> None:
+    """The function `f`, behind four lines that import everything and decorate it."""
+    head = "from pml.program import *\n\n\n@prompt_program\n"
+    with pytest.raises(PMLError) as caught:
+        _ = PromptProgram(f"{head}{document}\n", "p.py", "f").schema
     assert line_of(caught.value) == line
 
 

@@ -1,4 +1,7 @@
-"""Law 10 for schemas: parse, write, parse is the identity; so is write, parse for built ones."""
+"""Law 10: parse, write, parse is the identity for schemas; so is write, parse for what was built.
+
+Prompts over generated schemas: `tests/laws/test_laws_plan.py`.
+"""
 
 from pathlib import Path
 
@@ -9,7 +12,11 @@ from hypothesis import strategies as st
 from pml.errors import PMLError
 from pml.markup import Limits
 from pml.nodes import (
+    Argument,
+    Prompt,
+    PromptImport,
     PromptModule,
+    PromptNode,
     PromptParameter,
     PromptRole,
     PromptText,
@@ -18,8 +25,9 @@ from pml.nodes import (
     Schema,
     SchemaNode,
 )
+from pml.prompt import parse_prompt
 from pml.schema import parse_schema
-from pml.writer import write_schema
+from pml.writer import write_prompt, write_schema
 
 PUBLIC = Path(__file__).parent / "data" / "reference_schemas"
 XML_CHARACTER = st.one_of(
@@ -167,3 +175,77 @@ def test_it_writes_what_only_larger_limits_let_in() -> None:
         module = PromptModule(children=(module,))
     text = write_schema(Schema("s", children=(module,)))
     assert parse_schema(text, limits=Limits(depth=200)).children == (module,)
+
+
+ARGUMENTS = st.dictionaries(names, st.text(XML_CHARACTER, max_size=6).map(Argument), max_size=3)
+
+
+@st.composite
+def prompt_children(draw: st.DrawFn, depth: int, in_role: bool) -> tuple[PromptNode, ...]:
+    found: list[PromptNode] = []
+    kinds = ["text", "import"] + ["role"] * (not in_role) if depth < 3 else ["text"]
+    for kind in draw(st.lists(st.sampled_from(kinds), max_size=4)):
+        if kind == "text":
+            if not (found and isinstance(found[-1], PromptText)):
+                found.append(PromptText(draw(texts)))
+        elif kind == "role":
+            role = draw(st.sampled_from(["system", "user", "assistant"]))
+            found.append(PromptRole(role, draw(prompt_children(depth + 1, True))))
+        else:
+            name = draw(
+                names | st.sampled_from(["m", "a-b", "module", "use", "arg", "user", "x.y"])
+            )
+            inner = draw(prompt_children(depth + 1, in_role))
+            found.append(PromptImport(name, draw(ARGUMENTS), inner))
+    return tuple(found)
+
+
+@given(st.builds(Prompt, names, ARGUMENTS, prompt_children(0, False)))
+@settings(max_examples=100, deadline=None)
+def test_a_prompt_that_was_built_is_read_back(prompt: Prompt) -> None:
+    text = write_prompt(prompt)
+    assert parse_prompt(text) == prompt
+    assert write_prompt(parse_prompt(text)) == text
+
+
+def test_a_prompt_looks_like_this() -> None:
+    prompt = parse_prompt("""<prompt schema="s" a="1"><arg name="schema">x</arg>
+        <m x="two words"><arg name="a b"> y </arg><n/></m><use module="my m"/><m space="odd"/>
+        <user>Go: <n/>!</user></prompt>""")
+    assert write_prompt(prompt) == (
+        '<prompt schema="s" a="1">\n'
+        '  <arg name="schema">x</arg>\n'
+        '  <m x="two words">\n'
+        '    <arg name="a b">y</arg>\n'
+        "    <n/>\n"
+        "  </m>\n"
+        '  <use module="my m"/>\n'
+        '  <m space="odd"/>\n'
+        "  <user>Go: <n/>!</user>\n"
+        "</prompt>\n"
+    )
+    kept = Prompt("s", {"a": Argument("1\n2 ")}, (PromptImport("m", {}, (PromptText(" x"),)),))
+    assert write_prompt(kept) == (
+        '<prompt schema="s" space="preserve"><arg name="a">1\n2 </arg><m> x</m></prompt>\n'
+    )
+
+
+@pytest.mark.parametrize(
+    ("prompt", "reason"),
+    [
+        (Prompt("s", {}, (PromptText("a"), PromptText("b"))), "cannot be written: as PML it would"),
+        (Prompt("s", {}, (PromptText(""),)), "cannot be written: as PML it would mean another"),
+        (Prompt("s", {}, (PromptText("\x1b"),)), "U+001B, which XML does not allow"),
+        (Prompt("", {}, ()), "schema='' is empty"),
+        (Prompt("s", {}, (PromptRole("user", (PromptRole("user"),)),)), "a role holds no role"),
+    ],
+)
+def test_what_no_prompt_can_say(prompt: Prompt, reason: str) -> None:
+    with pytest.raises(PMLError) as caught:
+        write_prompt(prompt)
+    assert reason in str(caught.value)
+
+
+def test_a_hundred_arguments_are_written() -> None:
+    prompt = Prompt("s", {f"a{n}": Argument(str(n)) for n in range(100)})
+    assert parse_prompt(write_prompt(prompt)) == prompt
