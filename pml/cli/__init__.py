@@ -1,13 +1,14 @@
 """`pml`: check and map documents, run and explain prompts, compare with full prefill.
 
 Exit codes as in `minillm.console`, and 3 for documents that are wrong. What needs no model's
-weights (`--help`, `check`, `map`) never imports torch.
+weights (`--help`, `check`, `map`, `discover`) never imports torch.
 """
 
 from __future__ import annotations
 
 import typer
 
+from pml.cli.discovering import discover
 from pml.cli.documents import PMLCommands
 from pml.cli.language import check, draw_map
 from pml.cli.running import compare, demo, explain, run
@@ -21,6 +22,7 @@ app = typer.Typer(
 )
 app.command()(check)
 app.command("map")(draw_map)
+app.command()(discover)
 app.command()(run)
 app.command()(explain)
 app.command()(compare)
