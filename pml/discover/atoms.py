@@ -22,7 +22,8 @@ LONG = 40
 _LINE = re.compile(r"[\x01-\x04]|[^\n\x01-\x04]+\n(?!\n)|[^\n\x01-\x04]+|\n+")
 ATOM = re.compile(
     r"""[\x01-\x04] | \n+ | [^\n\x01-\x04]+?
-    (?: [.!?:;]["')\]]*+[ \t]++(?=[^\s]) | [\u3002\uff01\uff1f]++ | \n(?!\n) | (?=[\n\x01-\x04]) | \Z )""",
+    (?: [.!?:;]["')\]]*+[ \t]++(?=\S) | [\u3002\uff01\uff1f]++
+      | \n(?!\n) | (?=[\n\x01-\x04]) | \Z )""",
     re.VERBOSE,
 )
 """A sentence, a heading with its colon, a line: where a module may begin and end."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from pml.discover.atoms import ATOM
 from pml.discover.flat import CLOSE, MARKS, OPEN, SLOT, nodes
@@ -38,11 +39,15 @@ class Pattern:
     order: int = 0
     union: int | None = None
 
+    @cached_property
+    def literals(self) -> tuple[str, ...]:
+        """The text before, between and after the slots."""
+        return tuple(self.flat.split(SLOT))
+
     def filled(self, arguments: Iterable[str]) -> str:
         """The flat text with the arguments in place."""
-        first, *literals = self.flat.split(SLOT)
-        given = zip(arguments, literals, strict=True)
-        return first + "".join(argument + literal for argument, literal in given)
+        given = zip(arguments, self.literals[1:], strict=True)
+        return self.literals[0] + "".join(value + literal for value, literal in given)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +78,7 @@ def patterns_of(schema: Schema) -> list[Pattern]:
             own = own_nodes(module)
             parameters = tuple(node for node in own if isinstance(node, PromptParameter))
             pattern = Pattern(str(module.name), _said(module), parameters, order, union)
-            if pattern.flat.partition(SLOT)[0]:
+            if pattern.literals[0]:
                 found.append(pattern)
     return found
 
@@ -103,7 +108,7 @@ class Finder:
     def __init__(self, patterns: Sequence[Pattern], count: Count, *, packed: bool) -> None:
         self.count = count
         self.packed = packed
-        self._index = PrefixIndex((p.flat.partition(SLOT)[0], p) for p in patterns)
+        self._index = PrefixIndex((pattern.literals[0], pattern) for pattern in patterns)
 
     def pieces(self, flat: str) -> Iterator[str | Found]:
         """The prompt as modules, texts between them, and marks of roles, each alone."""
@@ -118,7 +123,8 @@ class Finder:
                 position = atom.end()
                 last = last if self.packed else float("inf")
                 continue
-            yield from nodes(flat[start:position])
+            if start < position:
+                yield from nodes(flat[start:position])
             yield found
             start = position = found.stop
             pattern = found.pattern
@@ -139,7 +145,7 @@ class Finder:
 
     def _match(self, pattern: Pattern, flat: str, start: int) -> Found | None:
         """The module at `start`, where its first literal stands; each value the shortest."""
-        first, *literals = pattern.flat.split(SLOT)
+        first, *literals = pattern.literals
         position, values = start + len(first), []
         for literal, parameter in zip(literals, pattern.parameters, strict=True):
             furthest = position + _LONGEST_TOKEN * parameter.length

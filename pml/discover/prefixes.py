@@ -8,21 +8,20 @@ from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 
-_LONGEST_KEY = 1024
+_SIZES = (1, 4, 16, 64, 256, 1024)
 
 
 class PrefixIndex(Generic[Item]):
     """Items by a text each begins with.
 
-    A text is filed under its first 1, 2, 4, … characters, as many as it has, so that a look-up
-    takes as many steps as there are powers of two, and those that it compares share half of what
-    they are filed under.
+    A text is filed under its first 1, 4, 16, … characters, as many as it has: a look-up takes a
+    few steps, and the texts that it compares share a quarter of themselves, or a thousand letters.
     """
 
     def __init__(self, items: Iterable[tuple[str, Item]]) -> None:
         self._filed: defaultdict[str, list[tuple[str, Item]]] = defaultdict(list)
         for text, item in items:
-            size = min(_LONGEST_KEY, 1 << (len(text).bit_length() - 1))
+            size = max(size for size in _SIZES if size <= len(text))
             self._filed[text[:size]].append((text, item))
         self._sizes = sorted({len(key) for key in self._filed})
         self._least = self._sizes[0] if self._sizes else 0

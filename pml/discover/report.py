@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from pml.discover.flat import SLOT
 from pml.discover.patterns import Count
 from pml.discover.rewrite import Rewriter
 from pml.nodes import Prompt, PromptImport, PromptNode, PromptRole, PromptText
@@ -82,7 +81,7 @@ class Tally:
         uses = [
             ModuleUse(
                 pattern.name,
-                sum(map(self._count, pattern.flat.split(SLOT))),
+                sum(map(self._count, pattern.literals)),
                 len(pattern.parameters),
                 pattern.union,
                 self._uses[pattern.name],
