@@ -44,8 +44,8 @@ def _pairs_to_merge(sequences: Sequences, least: int) -> Ints:
     pairs, counts = pairs[often], counts[often]
     first, second = np.divmod(pairs, len(sequences.texts))
     total = np.bincount(sequences.numbers, minlength=len(sequences.texts))
-    size = np.array([len(text) for text in sequences.texts])
-    blank = np.array([not text.strip() for text in sequences.texts])
+    size = np.array([len(text) for text in sequences.texts], dtype=np.int64)
+    blank = np.array([not text.strip() for text in sequences.texts], dtype=np.bool_)
     follows = counts >= NEARLY_ALWAYS * total[first]
     precedes = counts >= NEARLY_ALWAYS * total[second]
     kinds = [

@@ -58,6 +58,10 @@ class Found:
     values: tuple[str, ...]
     stop: int
 
+    def better_than(self, other: Found) -> bool:
+        """Longer, or as long and with less of it computed anew."""
+        return (self.stop, -len(self.values)) > (other.stop, -len(other.values))
+
 
 def patterns_of(schema: Schema) -> list[Pattern]:
     """The modules of the root that say something, their own text only.
@@ -139,7 +143,7 @@ class Finder:
             rival = chosen.get(pattern.union) if pattern.union is not None else None
             if pattern.order > last and rival in (None, pattern.name):
                 found = self._match(pattern, flat, start)
-                if found is not None and (best is None or found.stop > best.stop):
+                if found is not None and (best is None or found.better_than(best)):
                     best = found
         return best
 

@@ -41,8 +41,9 @@ class Kinds:
     """Three kinds of prompts; `log` and `held_out` give them mixed, the same for the same seed."""
 
     def __init__(self, folder: Path = DATA) -> None:
-        rows = (folder / "gsm8k").glob("*.jsonl")
-        self.problems = [json.loads(line) for path in sorted(rows) for line in path.open("rb")]
+        files = sorted((folder / "gsm8k").glob("*.jsonl"))
+        lines = [line for path in files for line in path.read_bytes().splitlines()]
+        self.problems = [json.loads(line) for line in lines]
         self.messages: list[dict[str, str]] = []
         for path in sorted((folder / "banking77").glob("*.csv")):
             with path.open(encoding="utf-8", newline="") as file:
@@ -82,9 +83,7 @@ class Kinds:
     def meeting(self, random: Random, half: int) -> Request:
         """A chat: a part of a meeting in the system's turn, a question, sometimes a further one."""
         meeting = random.choice(self.meetings)
-        start, stop = random.choice(
-            [span for topic in meeting["topic_list"] for span in _spans(topic)]
-        )
+        start, stop = random.choice(_spans(meeting["topic_list"]))
         transcript = "\n".join(
             f"{turn['speaker']}: {turn['content']}"
             for turn in meeting["meeting_transcripts"][start:stop]
