@@ -37,7 +37,7 @@ ORDER = {
 =======
         errors source diagnose markup nodes attributes whitespace include rules schema check
         prompt writer prompt_writer layout context placement plan planner view
-        discover.flat discover.log discover.tokens discover.atoms discover.merge
+        discover.flat discover.log discover.tokens discover.atoms discover.ends discover.merge
         discover.prefixes discover.slots discover.pieces discover.patterns discover.trial
         discover.unions discover.names discover.propose discover.rewrite discover.report discover
 >>>>>>> b7b9162 (pml discover: from a log of prompts to a schema, and the prompts rewritten against it)

@@ -26,7 +26,7 @@ def read_log(path: Path) -> Iterator[tuple[int, tuple[Turn, ...]]]:
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             if line.strip():
-                yield number, parse_request(line, Location(str(path), number, 1))
+                yield number, parse_request(line.rstrip(), Location(str(path), number, 1))
 
 
 def parse_request(line: str | bytes, at: Location) -> tuple[Turn, ...]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from pml.discover.atoms import ATOM
+from pml.discover.ends import end_of
 from pml.discover.flat import CLOSE, MARKS, OPEN, SLOT, nodes
 from pml.discover.prefixes import PrefixIndex
 from pml.errors import PMLError
@@ -106,7 +107,8 @@ class Finder:
     """Finds modules in flat prompts; `count` tells whether an argument fits its slot.
 
     Not `packed`: modules are taken in the schema's order and before any text that is of no module,
-    so that the fixed layout has room for it. Of a union one member is taken.
+    so that the fixed layout has room for it. Of a union one member is taken. The end of a
+    prompt is in no module.
     """
 
     def __init__(self, patterns: Sequence[Pattern], count: Count, *, packed: bool) -> None:
@@ -119,8 +121,9 @@ class Finder:
         chosen: dict[int, str] = {}
         start = position = 0
         last: float = -1
-        while position < len(flat):
-            found = self._longest(flat, position, chosen, last)
+        end = end_of(flat)
+        while position < end:
+            found = self._longest(flat, position, end, chosen, last)
             if found is None:
                 atom = ATOM.match(flat, position)
                 assert atom is not None
@@ -137,14 +140,17 @@ class Finder:
                 chosen[pattern.union] = pattern.name
         yield from nodes(flat[start:])
 
-    def _longest(self, flat: str, start: int, chosen: dict[int, str], last: float) -> Found | None:
+    def _longest(
+        self, flat: str, start: int, end: int, chosen: dict[int, str], last: float
+    ) -> Found | None:
         best: Found | None = None
         for pattern in self._index.at(flat, start):
             rival = chosen.get(pattern.union) if pattern.union is not None else None
             if pattern.order > last and rival in (None, pattern.name):
                 found = self._match(pattern, flat, start)
-                if found is not None and (best is None or found.better_than(best)):
-                    best = found
+                if found is None or found.stop > end:
+                    continue
+                best = found if best is None or found.better_than(best) else best
         return best
 
     def _match(self, pattern: Pattern, flat: str, start: int) -> Found | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pml.discover.atoms import Sequences, atoms_of
+from pml.discover.ends import end_of
 from pml.discover.flat import MARKS, SLOT, balanced
 from pml.discover.merge import merged
 from pml.discover.prefixes import PrefixIndex
@@ -17,8 +18,9 @@ MOST_SLOTS = 16
 
 
 def shared_pieces(prompts: Sequence[str], least: int) -> list[str]:
-    """What at least `least` of the flat prompts hold: whole turns, or text within one."""
-    atoms = atoms_of(prompts, least)
+    """What at least `least` of the flat prompts hold before their end: whole turns, or text
+    within one."""
+    atoms = atoms_of((prompt[: end_of(prompt)] for prompt in prompts), least)
     pieces = _with_slots(merged(atoms, least), set(atoms.texts), least, COMMON * len(prompts))
     pieces = merged(pieces, least)
     shared = (pieces.uses() >= least).tolist()

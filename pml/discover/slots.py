@@ -21,7 +21,7 @@ _MOST_SENTENCES = 20_000
 _SAMPLE = 100
 _DEEPEST = 12
 _MOST_SLOTS = 4
-_LEAST_SHARED = 0.6
+_LEAST_SHARED = 0.7
 _NEARLY_ALL, _MOST = 0.95, 0.9
 
 _WORD = re.compile(r"\w+|\s+|[^\w\s]")

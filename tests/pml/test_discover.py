@@ -188,10 +188,10 @@ class TestNothingIsLost:
         assert [node.role for node in prompts[-1].children] == ["user", "assistant"]
 
     def test_one_prompt_many_times(self) -> None:
-        log = plain(["Tell me, in one line, what the weather is like.\n"] * 20)
+        log = plain(["Tell me, in one line, what the weather is like.\nIs it warm?"] * 20)
         schema = proposed(log)
         (prompt, *_) = rewritten(log, schema)
-        assert prompt.children == (PromptImport("tell_me_in_one"),)
+        assert prompt.children == (PromptImport("tell_me_in_one"), PromptText("Is it warm?"))
 
     @pytest.mark.parametrize("unit", ["a", ".", "。", ". ", "x: ", '."', "\n", "\r\n", " ", "ab "])
     def test_a_huge_line(self, unit: str) -> None:
@@ -254,8 +254,10 @@ class TestWhatIsFound:
             '<schema name="s" layout="packed"><union space="preserve"><module name="a">Say yes. '
             '</module><module name="b">Say no. </module></union></schema>'
         )
-        prompt = rewrite("Say no. Say yes. Say no. ", schema)
-        assert [type(node) for node in prompt.children] == [PromptImport, PromptText, PromptImport]
+        prompt = rewrite("Say no. Say yes. Say no. Why?", schema)
+        assert [type(node) for node in prompt.children] == [
+            *(PromptImport, PromptText, PromptImport, PromptText)
+        ]
 
     def test_short_varying_spans_become_parameters(self) -> None:
         names = ["Ann", "Bob Lee", "Carla", "Dora van Dam", "Eve", "Fred", "Gus", "Hal"]
@@ -314,7 +316,7 @@ class TestWhatIsFound:
             *("User", "日本語のテキストです。", "42 is the answer to it.\n"),
             *["Same words. "] * 2,
         ]
-        log = plain([f"{text}\n\n" for text in texts for _ in range(9)])
+        log = plain([f"{text}\n\nWhy?" for text in texts for _ in range(9)])
         names = list(children_of(proposed(log, least_tokens=1)))
         assert names == ["user_2", "text", "text_42_is_the_answer", "same_words"]
 
@@ -323,10 +325,10 @@ class TestWhatIsFound:
         [
             ["These are the rules of it.\nAll of them.\n{n}"],
             ["These are the rules of it.\n{n}", "Other rules are here, too.\n{n}"],
-            ["{n} comes first here.\nThese are the rules of it.\n"],
+            ["{n} comes first here.\nThese are the rules of it.\nWhy?"],
             [
-                "One comes first.\nThen many more words come.\n{n}",
-                "Then many more words come.\n{n}",
+                "A is first.\nThen B and C and D come, too.\n{n}",
+                "Then B and C and D come, too.\n{n}",
             ],
         ],
     )
@@ -364,7 +366,7 @@ class TestAgainstAnySchema:
             ("Say yes. Say no. Why?", 2, 2),
             ("Say no. Say yes. Why?", 1, 2),
             ("Say no. Say no. Why?", 1, 2),
-            ("Why? Say yes. ", 0, 1),
+            ("Why? Say yes. How?", 0, 1),
         ]:
             for schema, number in ((fixed, in_fixed), (packed, in_packed)):
                 children = rewrite(prompt, schema).children
@@ -375,7 +377,7 @@ class TestAgainstAnySchema:
             '<schema name="s"><module name="a">Yes.</module>'
             '<module name="b" space="preserve">Yes. And no.</module></schema>'
         )
-        assert rewrite("Yes. And no.", schema).children == (PromptImport("b"),)
+        assert rewrite("Yes. And no.\nWhy?", schema).children[0] == PromptImport("b")
 
     def test_parameters_at_the_end_take_what_is_left_of_the_line(self) -> None:
         schema = parse_schema(
@@ -389,10 +391,30 @@ class TestAgainstAnySchema:
     def test_nested_and_anonymous_modules(self) -> None:
         schema = parse_schema(
             '<schema name="s" space="preserve"><module name="a"><module>Well. </module>Yes.'
-            '<module name="b">No</module></module><module name="c"><param name="d" len="2"/></module>'
-            "</schema>"
+            '<module name="b">No</module></module><module name="c"><param name="d" len="2"/>'
+            "</module></schema>"
         )
-        assert rewrite("Well. Yes.", schema).children == (PromptImport("a"),)
+        assert rewrite("Well. Yes.\nWhy?", schema).children[0] == PromptImport("a")
+
+    def test_the_end_of_a_prompt_sees_all_of_it(self) -> None:
+        question = "What does the text say of that, in short?"
+        schema = parse_schema(
+            f'<schema name="s" layout="packed"><module name="q">{question}</module></schema>'
+        )
+        long = question + " Why? " * 50
+        for prompt, imports in [
+            (question, 0),
+            ("Some text. " + question, 0),
+            ("Some text.\n\n" + question + " And why?\n\n", 0),
+            (question + "\n\nAnswer:", 1),
+            (long, 1),
+        ]:
+            children = rewrite(prompt, schema).children
+            assert sum(isinstance(node, PromptImport) for node in children) == imports
+        turns = (Turn("system", question), Turn("user", question))
+        system, user = rewrite(turns, schema).children
+        assert system == PromptRole("system", (PromptImport("q"),))
+        assert user == PromptRole("user", (PromptText(question),))
 
     @pytest.mark.parametrize(
         "inside",
