@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from xml.sax.saxutils import escape, quoteattr
 
 from pml.nodes import Argument, Prompt, PromptImport, PromptNode, PromptRole, PromptText
-from pml.schema import RESERVED
+from pml.schema_reader import RESERVED
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _REFERENCES = {"\t": "&#9;", "\n": "&#10;", "\r": "&#13;"}

@@ -30,17 +30,12 @@ ORDER = {
         convert sampling generate console flags cli
     """,
     "pml": """
-<<<<<<< HEAD
         errors rule_table source malformed markup nodes attributes whitespace include rules
-        schema_reader schema check prompt diagnostics writer
+        schema_reader schema check prompt diagnostics writer prompt_writer
         layout context states asked placement fixed packed plan resolve planner view
-=======
-        errors source diagnose markup nodes attributes whitespace include rules schema check
-        prompt writer prompt_writer layout context placement plan planner view
         discover.flat discover.log discover.tokens discover.atoms discover.ends discover.merge
         discover.prefixes discover.slots discover.pieces discover.patterns discover.trial
         discover.unions discover.names discover.propose discover.rewrite discover.report discover
->>>>>>> b7b9162 (pml discover: from a log of prompts to a schema, and the prompts rewritten against it)
         reference encoder store assembly engine explain estimate compare demo
         cli.documents cli.output cli.language cli.discovering cli.running cli
     """,
@@ -53,16 +48,10 @@ TORCH_FREE = {
         gguf_values ggml gguf cli
     """,
     "pml": """
-<<<<<<< HEAD
         errors rule_table source malformed markup nodes attributes whitespace include rules
-        schema_reader schema check prompt diagnostics writer
+        schema_reader schema check prompt diagnostics writer prompt_writer
         layout context states asked placement fixed packed plan resolve planner view
-        cli
-=======
-        errors source diagnose markup nodes attributes whitespace include rules schema check
-        prompt writer prompt_writer layout context placement plan planner view
         discover cli.discovering cli
->>>>>>> b7b9162 (pml discover: from a log of prompts to a schema, and the prompts rewritten against it)
     """,
 }
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 from pml.discover.flat import Turn
-from pml.errors import Location, PMLSyntaxError, did_you_mean, listed, quoted
+from pml.errors import Location, PMLSyntaxError, closest, did_you_mean, listed, quoted
 from pml.nodes import Role
 
 ROLES = get_args(Role)
@@ -68,7 +68,7 @@ def _message(message: Any, number: int, at: Location) -> Turn:
     role = message.get("role")
     if role not in ROLES:
         found = quoted(role) if isinstance(role, str) else f"a JSON {_named(role)}"
-        guess = did_you_mean(role, ROLES) if isinstance(role, str) else ""
+        guess = did_you_mean(closest(role, ROLES)) if isinstance(role, str) else ""
         raise PMLSyntaxError(f"{where} has role {found}; expected {listed(ROLES)}{guess}", at)
     return Turn(cast(Role, role), _content(message.get("content"), where, at))
 

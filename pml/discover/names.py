@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from pml.discover.flat import ROLE_OF
-from pml.schema import RESERVED
+from pml.schema_reader import RESERVED
 
 _WORD = re.compile(r"[a-z0-9]+")
 _LONGEST = 32

@@ -337,12 +337,11 @@ class TestWhatIsFound:
         schema = proposed(log)
         new_text_last = all(text.endswith("{n}") for text in texts)
         assert schema.layout == (None if new_text_last else "packed")
-        if new_text_last:
-            plans(schema, log)
+        plans(schema, log)
 
 
 def plans(schema: Schema, log: Sequence[Request]) -> None:
-    """Every prompt has room in the fixed layout, and is read there as it was written."""
+    """Every prompt is read by a model as it was written, a part of it from modules."""
     tokenizer = ByteTokenizer(bos=False)
     planner = Planner.of(schema, tokenizer, 1 << 20)
     for request, prompt in zip(log, rewritten(log, schema), strict=True):
@@ -461,6 +460,11 @@ class TestRealPrompts:
         for prompt in rewritten(held_out, schema):
             tally.add(prompt)
         assert tally.report().share > 0.8
+
+    def test_prompts_are_planned_as_they_were_written(self, kinds: Kinds) -> None:
+        log = kinds.log(60)
+        schema = propose([flatten(request) for request in log], count=lambda text: len(text))
+        plans(schema, log)
 
     def test_the_same_log_gives_the_same_schema(self, kinds: Kinds) -> None:
         assert proposed(kinds.log(100)) == proposed(kinds.log(100))
