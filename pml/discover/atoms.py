@@ -21,9 +21,9 @@ LONG = 40
 
 _LINE = re.compile(r"[\x01-\x04]|[^\n\x01-\x04]+\n(?!\n)|[^\n\x01-\x04]+|\n+")
 ATOM = re.compile(
-    r"""[\x01-\x04] | \n+ | [^\n\x01-\x04]+?
-    (?: [.!?:;]["')\]]*+[ \t]++(?=\S) | [\u3002\uff01\uff1f]++
-      | \n(?!\n) | (?=[\n\x01-\x04]) | \Z )""",
+    r"""[\x01-\x04] | \n+
+    | (?: [^\n\x01-\x04.!?:;\u3002\uff01\uff1f]++ | [.!?:;](?!["')\]]*+[ \t]++\S) )*+
+      (?: [.!?:;]["')\]]*+[ \t]++ | [\u3002\uff01\uff1f]++ | \n(?!\n) )?""",
     re.VERBOSE,
 )
 """A sentence, a heading with its colon, a line: where a module may begin and end."""
@@ -82,7 +82,7 @@ def atoms_of(prompts: Iterable[str], least: int) -> Sequences:
     long sentence with another."""
     lines = lines_of(prompts)
     rare = (lines.uses() < least).tolist()
-    sentences = [ATOM.findall(line) for line in lines.texts]
+    sentences = [cut(line) for line in lines.texts]
     held = Counter(part for parts in sentences for part in set(parts) if len(part) > LONG)
     return lines.recut(
         [
@@ -90,3 +90,12 @@ def atoms_of(prompts: Iterable[str], least: int) -> Sequences:
             for line, parts in enumerate(sentences)
         ]
     )
+
+
+def cut(text: str) -> list[str]:
+    r"""The atoms of a text.
+
+    >>> cut("1. Be brief. (Why?) Now:\nGo!\n\n")
+    ['1. ', 'Be brief. ', '(Why?) ', 'Now:\n', 'Go!', '\n\n']
+    """
+    return [atom for atom in ATOM.findall(text) if atom]

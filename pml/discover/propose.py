@@ -48,15 +48,14 @@ def propose(
     classes = alternatives(trial.modules, trial.prompts, len(trial.pieces))
     order = _one_order(classes, trial) if _can_be_fixed(classes, trial, prompts) else None
     names = Names()
-    modules = [
-        _module(piece, lengths, names)
-        for piece, lengths in zip(trial.pieces, trial.lengths, strict=True)
-    ]
-    children: list[SchemaNode] = []
-    for one in order or np.unique(classes, return_index=True)[0].tolist():
-        members = [modules[i] for i in np.flatnonzero(classes == one).tolist()]
-        children.append(PromptUnion(tuple(members)) if len(members) > 1 else members[0])
-    return Schema(name, None if order is not None else "packed", children=tuple(children))
+    members: dict[int, list[PromptModule]] = {}
+    for one, piece, lengths in zip(classes.tolist(), trial.pieces, trial.lengths, strict=True):
+        members.setdefault(one, []).append(_module(piece, lengths, names))
+    children = tuple(
+        PromptUnion(tuple(members[one])) if len(members[one]) > 1 else members[one][0]
+        for one in (members if order is None else order)
+    )
+    return Schema(name, "packed" if order is None else None, children=children)
 
 
 def _can_be_fixed(classes: Ints, trial: Trial, prompts: Sequence[str]) -> bool:

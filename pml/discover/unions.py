@@ -45,8 +45,8 @@ def _joined(classes: Ints, modules: Ints, prompts: Ints) -> Ints:
     once[(pairs % count)[times > 1]] = False
     alone = np.bincount(classes, minlength=count)[classes] == 1
     follows = alone & (lowest == highest) & once[np.clip(lowest, 0, count)]
+    members = np.flatnonzero(follows)
+    _, first, group = np.unique(lowest[members], return_index=True, return_inverse=True)
     joined = classes.copy()
-    for place_before in np.unique(lowest[follows]):
-        members = np.flatnonzero(follows & (lowest == place_before))
-        joined[members] = members[0]
+    joined[members] = members[first][group]
     return joined
