@@ -36,9 +36,13 @@ ORDER = {
         program.texts program.signature program.scope program.refused program.compiler program
         layout context states asked placement fixed packed plan recompute learned resolve
         planner view
+        discover.flat discover.log discover.tokens discover.atoms discover.ends discover.merge
+        discover.prefixes discover.slots discover.pieces discover.patterns discover.trial
+        discover.unions discover.names discover.propose discover.rewrite discover.report discover
         reference encoder store assembly deviation library completion engine explain estimate
         compare demo
-        cli.documents cli.output cli.language cli.compile cli.running cli
+        cli.documents cli.output cli.language cli.compile cli.discovering cli.running
+        cli
     """,
 }
 """A module imports only from those before it in its own list, and `pml` from all of `minillm`."""
@@ -55,6 +59,9 @@ TORCH_FREE = {
         program.texts program.signature program.scope program.refused program.compiler program
         layout context states asked placement fixed packed plan recompute learned resolve
         planner view
+        discover.flat discover.log discover.tokens discover.atoms discover.ends discover.merge
+        discover.prefixes discover.slots discover.pieces discover.patterns discover.trial
+        discover.unions discover.names discover.propose discover.rewrite discover.report discover
         cli
     """,
 }

@@ -1,7 +1,7 @@
 """`pml`: check and map documents, run and explain prompts, compare with full prefill.
 
 Exit codes as in `minillm.console`, and 3 for documents that are wrong. What needs no model's
-weights (`--help`, `check`, `map`) never imports torch.
+weights (`--help`, `check`, `map`, `discover`) never imports torch.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import typer
 
 from pml.cli.compile import compile_program
+from pml.cli.discovering import discover
 from pml.cli.documents import PMLCommands
 from pml.cli.language import check, draw_map
 from pml.cli.running import compare, demo, explain, run
@@ -23,6 +24,7 @@ app = typer.Typer(
 app.command()(check)
 app.command("map")(draw_map)
 app.command("compile")(compile_program)
+app.command()(discover)
 app.command()(run)
 app.command()(explain)
 app.command()(compare)
