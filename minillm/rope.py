@@ -17,7 +17,6 @@ from torch import Tensor
 
 from minillm.config import ModelConfig, RopeScaling
 
-
 TURNED = 1 << 18
 """Numbers turned at a time: with their temporaries they fit the processor's cache."""
 
