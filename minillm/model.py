@@ -7,6 +7,7 @@ encoding modules and the oracle are all this one call; nothing of it is remember
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -120,8 +121,11 @@ class Transformer(nn.Module):
         runs = [self._queries(run, text) for run, text in zip(plan.runs, texts, strict=True)]
         new = [run.cache.states(*at) for run, at in zip(plan.runs, slots, strict=True)]
         keys, values = zip(*new, strict=True)
-        sight = None if plan.explicit else self._sight(runs)
-        return Facts(self._rotation(positions, plan), runs, keys, values, sight)
+        rotation = self._rotation(positions, plan)
+        if plan.explicit:
+            return Facts(rotation, runs, keys, values, None)
+        sight = self._sight(runs)
+        return Facts(rotation, runs, keys, values, sight, self._turned(positions, sight))
 
     def _queries(self, run: Run, positions: Tensor) -> Queries:
         keys = run.cache.positions
@@ -132,6 +136,12 @@ class Transformer(nn.Module):
 
     def _sight(self, runs: Sequence[Queries]) -> Sight:
         K, H = self.config.num_kv_heads, self.config.num_heads
+        readers: Counter[KVCache] = Counter()
+        for run in runs:
+            for cache in (run.cache, run.base) if run.base else (run.cache,):
+                readers[cache] += run.num_tokens
+        for cache, num_queries in readers.items():
+            cache.get_ready(num_queries, H)
         has_bias = self.config.position_scheme == "alibi"
         return Sight(runs, K, H // K, self._wide if has_bias else self.dtype)
 
@@ -144,6 +154,15 @@ class Transformer(nn.Module):
         texts = torch.split(positions, [run.num_tokens for run in plan.runs])
         cos, sin = zip(*(rope.tables(text, wide) for text in texts), strict=True)
         return torch.cat(cos), torch.cat(sin)
+
+    def _turned(
+        self, positions: Tensor, sight: Sight
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]] | None:
+        if not sight.turned:
+            return None
+        tokens, distances = torch.tensor(sight.turned, device=self.device).unbind(dim=1)
+        rope = rope_for(self.config, self.device)
+        return tokens, rope.tables(positions[tokens] - distances, self._wide)
 
     def _bias(self, keys: Tensor) -> Tensor | None:
         if self.config.position_scheme != "alibi":

@@ -52,8 +52,8 @@ class Queries:
 class Part:
     """A rectangle of a block: `rows` of all queries by the `states` (K, s, D), layer by layer.
 
-    `scores` is its place in the scratch memory. A sum with `adds` set is added to what an earlier
-    part left in these rows.
+    Of a product the rows may be those of turned queries. `scores` is its place in the scratch
+    memory. A sum with `adds` set is added to what an earlier part left in these rows.
     """
 
     rows: slice
@@ -86,6 +86,9 @@ class Sight:
     columns that some of them do not see: for ordinary text after a cached prefix that is a small
     triangle. `dtype` is that of the scores: a bias over many positions needs a wider one than
     bfloat16. The caches must not grow as long as this is used.
+
+    `turned` are the queries that are wanted once more, behind all others, turned for positions
+    smaller by a distance: (token, distance), for the stretches of keys that lie as stored.
     """
 
     def __init__(self, runs: Sequence[Queries], kv_heads: int, group: int, dtype: torch.dtype):
@@ -95,6 +98,8 @@ class Sight:
         self._device = runs[0].visibility.mask.device
         size = max(self._num_scores(stack) for stack in stacks)
         self._scratch = torch.empty(size, dtype=dtype, device=self._device)
+        self.num_tokens = sum(run.num_tokens for run in runs)
+        self.turned: list[tuple[int, int]] = []
         self.blocks = [self._block(stack) for stack in stacks]
 
     def _all_heads(self, stack: list[_Piece]) -> bool:
@@ -113,19 +118,18 @@ class Sight:
         by_token = scores.view(*shape[:-2], tokens, G, columns)
 
         base, shared = stack[0].run.base, stack[0].num_shared
-        products, sums, biases = [], [], []
+        products, sums, biases = list[Part](), list[Part](), []
         if base is not None:
-            keys, values = base.states(0, shared)
-            rows = slice(first * G, (first + tokens) * G)
-            products.append(Part(rows, keys, scores[..., :shared]))
-            sums.append(Part(rows, values, scores[..., :shared]))
+            rows, place = self._rows(first, tokens), scores[..., :shared]
+            products += self._products(first, tokens, base, shared, place)
+            sums.append(Part(rows, base.states(0, shared)[1], place))
         for piece in stack:
             start, stop = piece.first - first, piece.first - first + piece.num_tokens
             own = scores[..., start * G : stop * G, shared : piece.columns]
-            rows = slice(piece.first * G, (piece.first + piece.num_tokens) * G)
-            keys, values = piece.run.cache.states(0, piece.columns - shared)
-            products.append(Part(rows, keys, own))
-            sums.append(Part(rows, values, own, adds=base is not None))
+            rows, num_slots = self._rows(piece.first, piece.num_tokens), piece.columns - shared
+            cache = piece.run.cache
+            products += self._products(piece.first, piece.num_tokens, cache, num_slots, own)
+            sums.append(Part(rows, cache.states(0, num_slots)[1], own, adds=base is not None))
             if piece.run.bias is not None:
                 bias = piece.run.bias.view(K, 1, G, -1)[..., : piece.columns]
                 biases.append((by_token[..., start:stop, :, : piece.columns], bias))
@@ -138,6 +142,24 @@ class Sight:
             biases=biases,
             hidden=self._hidden(stack, by_token),
         )
+
+    def _rows(self, first: int, num_tokens: int) -> slice:
+        return slice(first * self.group, (first + num_tokens) * self.group)
+
+    def _products(
+        self, first: int, num_tokens: int, cache: KVCache, num_slots: int, place: Tensor
+    ) -> Iterator[Part]:
+        """The scores of some tokens over the first slots of a cache, stretch by stretch."""
+        for stretch in cache.stretches():
+            stop = min(stretch.stop, num_slots)
+            if stretch.start >= stop:
+                break
+            rows = self._rows(first, num_tokens)
+            if stretch.distance:
+                rows = self._rows(self.num_tokens + len(self.turned), num_tokens)
+                self.turned += [(first + i, stretch.distance) for i in range(num_tokens)]
+            keys, _ = cache.states(stretch.start, stop)
+            yield Part(rows, keys, place[..., stretch.start : stop])
 
     def _hidden(self, stack: list[_Piece], by_token: Tensor) -> tuple[Tensor, Tensor] | None:
         """The scores from the first key on that not all queries see, and -inf for those unseen."""

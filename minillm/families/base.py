@@ -69,7 +69,8 @@ class Facts:
     """What is computed once per forward and handed to every layer.
 
     `new_keys` and `new_values` are where those of each run's tokens go, by run and layer. With
-    `sight` the fast attention runs, without it the readable one.
+    `sight` the fast attention runs, without it the readable one. `turned` are the tokens (X,) whose
+    queries `sight` wants turned once more, and what they are turned by.
     """
 
     rotation: tuple[Tensor, Tensor] | None
@@ -77,6 +78,7 @@ class Facts:
     new_keys: Sequence[Sequence[Tensor]]
     new_values: Sequence[Sequence[Tensor]]
     sight: Sight | None
+    turned: tuple[Tensor, tuple[Tensor, Tensor]] | None = None
 
 
 class SelfAttention(nn.Module):
@@ -108,11 +110,14 @@ class SelfAttention(nn.Module):
     def forward(self, x: Tensor, layer: int, facts: Facts) -> Tensor:
         T = x.shape[0]
         H, K, D = self.heads, self.kv_heads, self.head_dim
-        qkv = self.project(x).view(T, H + 2 * K, D)
-        qk, v = qkv[:, : H + K], qkv[:, H + K :]
+        raw = self.project(x).view(T, H + 2 * K, D)
+        qk, v = raw[:, : H + K], raw[:, H + K :]
         if facts.rotation is not None:
             qk = apply_rope(qk, *facts.rotation)
         q, k = qk[:, :H], qk[:, H:]
+        if facts.turned is not None:
+            tokens, rotation = facts.turned
+            q = torch.cat((q, apply_rope(raw[tokens, :H], *rotation)))
         self._write(k, layer, facts.new_keys)
         self._write(v, layer, facts.new_values)
         if facts.sight is None:
@@ -121,7 +126,7 @@ class SelfAttention(nn.Module):
             out = torch.cat([self._readable(text, layer, run) for text, run in pairs])
         else:
             out = attend(q, layer, facts.sight, self.scale)
-        projected: Tensor = self.output(out.view(T, H * D))
+        projected: Tensor = self.output(out.reshape(T, H * D))
         return projected
 
     def _write(self, new: Tensor, layer: int, places: Sequence[Sequence[Tensor]]) -> None:

@@ -14,6 +14,7 @@ from strategies import Case, ModelShape, cases, hot_model, model_shapes
 from torch import Tensor
 
 import minillm.generate
+import minillm.kv
 import minillm.sight
 import pml.encoder
 from minillm.attention import attend, attend_explicit
@@ -78,6 +79,45 @@ def test_law_04_turned_by_query_is_turned_by_key(data: st.DataObject, shape: Mod
     by_key = _turned(rope, q, [position]) @ rope.turn(k, distance).transpose(1, 2)
     by_query = _turned(rope, q, [position - distance]) @ k.transpose(1, 2)
     assert_same(by_key, by_query)
+
+
+@given(st.data(), model_shapes())
+def test_law_04_turned_queries_and_turned_keys_in_a_forward(
+    data: st.DataObject, shape: ModelShape
+) -> None:
+    """The same half of law 4 through a whole model: moved segments in a run's own cache and in its
+    base, with a mask or without, prefill and then a step, keys turned at once, later or never.
+
+    Catches a stretch whose queries are turned for another one, turned twice (as query and as key)
+    or not at all, and keys that a decision in the middle of an answer leaves half turned.
+    """
+    model = hot_model(replace(shape, kind=data.draw(st.sampled_from(("llama", "falcon")))))
+    stored = [_filled(model, data, torch.arange(8) + at).segment(0, 8) for at in (0, 3, 40)]
+    moves = st.sampled_from((0, 3, 9, 100))
+    placings = st.lists(st.tuples(st.sampled_from(stored), moves, st.integers(1, 8)), max_size=4)
+    inside = [[Placed(s, s.origin + d, 0, e) for s, d, e in data.draw(placings)] for _ in range(3)]
+    n, mask = data.draw(st.integers(1, 4)), None
+    if data.draw(st.booleans()):
+        S = n + sum(placed.num_tokens for placed in inside[0] + inside[1])
+        mask = _visibility(data, n, S).full()
+    ids, at = torch.arange(2 * n + 2), torch.arange(2 * n + 2) * 7 % 120
+
+    def logits(price: float, explicit: bool) -> Tensor:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(minillm.kv, "STRETCH", price)
+            patch.setattr(minillm.kv, "QUERY", 0.0)
+            base, *own = (model.new_cache() for _ in inside)
+            for cache, placed in zip((base, *own), inside, strict=True):
+                cache.bring(placed)
+            runs = [Run(own[0], n, mask, base), Run(own[1], n, base=base)]
+            first = model(ids[: 2 * n], at[: 2 * n], ForwardPlan(runs, range(2 * n), explicit))
+            step = ForwardPlan([Run(cache, 1, None, base) for cache in own], [0, 1], explicit)
+            return torch.cat((first, model(ids[2 * n :], at[2 * n :], step)))
+
+    expected = logits(0.0, explicit=True)
+    one_key = shape.kv_heads * shape.head_dim
+    for price in (0.0, float("inf"), 4.0 * one_key, 6.0 * one_key):
+        assert_same(logits(price, explicit=False), expected)
 
 
 @given(cases(), st.integers(1, 5))

@@ -10,8 +10,8 @@ from strategies import ModelShape
 from torch import Tensor
 
 from minillm.config import ModelConfig
-from minillm.kv import HEADROOM, KVCache, KVSegment, Placed
-from minillm.rope import rope_for
+from minillm.kv import HEADROOM, QUERY, STRETCH, KVCache, KVSegment, Placed, Stretch
+from minillm.rope import Rope, rope_for
 
 CONFIG = ModelShape(2, 2, 1, 4, True, False, "llama", 0).config()
 ALIBI = replace(CONFIG, position_scheme="alibi")
@@ -101,6 +101,88 @@ def test_moved_keys_are_turned_and_values_are_not() -> None:
     assert torch.equal(held(cache)[:, 1], stored.block[:, 1])
     cache.bring([Placed(stored, 5)])
     assert torch.equal(held(cache), stored.block), "turned from what was turned already"
+
+
+def lying(cache: KVCache) -> Tensor:
+    """(L, K, S, D), the keys as they lie in the buffer."""
+    return torch.stack(cache.states(0, cache.num_slots)[0])
+
+
+def test_keys_lie_as_stored_until_turned_queries_have_cost_as_much_as_turning_them() -> None:
+    stored, cache = segment(10_000, 0), new_cache()
+    cache.bring([Placed(stored, 50)])
+    right = held(cache)[:, 0]
+    assert cache.stretches() == [Stretch(0, 10_000, 50)]
+    limit = 10_000 * 2 * 4  # tokens, heads and channels
+    price = STRETCH + QUERY * 1 * 2 * 4
+    assert price < limit < 3 * price
+    for spent in range(1, 5):
+        cache.get_ready(1, heads=2)
+        is_turned = spent * price >= limit
+        assert (cache.stretches() == [Stretch(0, 10_000, 0)]) == is_turned
+        assert torch.equal(lying(cache), right if is_turned else stored.block[:, 0])
+        assert torch.equal(held(cache)[:, 0], right)
+
+
+def test_many_queries_do_not_wait() -> None:
+    stored, cache = segment(1000, 0), new_cache()
+    cache.bring([Placed(stored, 50)])
+    cache.get_ready(10_000, heads=2)
+    assert cache.stretches() == [Stretch(0, 1000, 0)]
+
+
+def test_neighbours_that_lie_alike_are_one_stretch() -> None:
+    one, two, three = segment(3, 0, 1), segment(2, 10, 2), segment(4, 0, 3)
+    cache = new_cache()
+    cache.bring([Placed(one, 5), Placed(two, 15), Placed(three, 0)])
+    cache.append(torch.tensor([30]))
+    assert cache.stretches() == [Stretch(0, 5, 5), Stretch(5, 10, 0)]
+
+
+def test_what_is_brought_behind_turned_keys_lies_as_stored() -> None:
+    one, two = segment(3, 0, 1), segment(2, 0, 2)
+    cache = new_cache()
+    cache.bring([Placed(one, 5)])
+    cache.get_ready(10_000, heads=2)
+    cache.bring([Placed(one, 5), Placed(two, 9)])
+    assert cache.stretches() == [Stretch(0, 3, 0), Stretch(3, 5, 9)]
+    right = held(cache)
+    assert torch.equal(cache.segment(2, 5).block, right[:, :, :, 2:]), "a segment is turned"
+    assert cache.stretches() == [Stretch(0, 5, 0)]
+    assert torch.equal(held(cache), right)
+
+
+def test_keys_that_are_interrupted_while_they_are_turned_lie_as_stored(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one, two = segment(3, 0, 1), segment(2, 0, 2)
+    cache = new_cache()
+    cache.bring([Placed(one, 0), Placed(one, 5), Placed(two, 9)])
+    right, turn = held(cache), Rope.turn
+
+    def interrupted(rope: Rope, keys: Tensor, distance: int, out: Tensor | None = None) -> Tensor:
+        turned = turn(rope, keys, distance, out)
+        if distance == 9:
+            raise KeyboardInterrupt
+        return turned
+
+    monkeypatch.setattr(Rope, "turn", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        cache.get_ready(10_000, heads=2)
+    monkeypatch.undo()
+    assert cache.stretches() == [Stretch(0, 6, 0), Stretch(6, 8, 9)]
+    assert torch.equal(held(cache), right)
+
+
+def test_moved_a_thousand_times_is_moved_once() -> None:
+    stored, cache, fresh = segment(3, 5), new_cache(), new_cache()
+    for place in [*range(0, 5000, 5), 77]:
+        cache.bring([Placed(stored, place)])
+        cache.get_ready(10_000, heads=2)
+    fresh.bring([Placed(stored, 77)])
+    assert torch.equal(held(cache), held(fresh))
+    assert cache.stretches() == [Stretch(0, 3, 0)]
+    assert fresh.stretches() == [Stretch(0, 3, 72)]
 
 
 def test_keys_without_rotation_are_never_turned() -> None:
