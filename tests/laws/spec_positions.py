@@ -128,9 +128,7 @@ def _new_texts(tag: Tag) -> Iterator[_NewText]:
             yield from _new_texts(tag.imports[number])
 
 
-def _start(
-    text: _NewText, used: list[tuple[int, Path]], new: set[int], declared: Declared
-) -> int:
+def _start(text: _NewText, used: list[tuple[int, Path]], new: set[int], declared: Declared) -> int:
     if text.after is None and text.before is not None:
         # Text before the first import goes before it likewise. *Read as*: it starts after the
         # last used position that lies before that import's region.

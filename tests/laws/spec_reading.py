@@ -186,7 +186,11 @@ def _sight(placed: dict[Node, bool], fresh: list[tuple[int, int]]) -> tuple[Read
     def named(node: Node) -> list[Named]:
         cached = placed.get(node, False)
         return [
-            (position, id, "cached" if cached and (position, node) != (last, recomputed) else "ghost")
+            (
+                position,
+                id,
+                "cached" if cached and (position, node) != (last, recomputed) else "ghost",
+            )
             for position, id in enumerate(node.state.ids, node.start)
         ]
 
