@@ -40,13 +40,14 @@ from pml.nodes import (
 from pml.placement import PROMPT
 from pml.plan import PromptPlan
 from pml.prompt import parse_prompt
+from pml.recompute import NOTHING, Recompute
 from pml.resolve import resolve
-from pml.states import ATTENTIONS, Attention, states_of
+from pml.states import ATTENTIONS, states_of
 
 
 @given(st.data(), schemas(), tokenizers(), st.sampled_from(ATTENTIONS), st.sampled_from((16, 4)))
 def test_law_09_positions_are_accounted_for(
-    data: st.DataObject, schema: Schema, tokenizer: Tokenizer, attention: Attention, short: int
+    data: st.DataObject, schema: Schema, tokenizer: Tokenizer, attention: ContextName, short: int
 ) -> None:
     """Law 9: "tokens that are no ghosts never overlap; union members share a start; every gap is
     accounted for"
@@ -86,7 +87,7 @@ def test_law_09_positions_are_accounted_for(
 
 @given(st.data(), schemas(), tokenizers(), st.sampled_from(ATTENTIONS), st.sampled_from((16, 4)))
 def test_law_09_packed_positions_are_accounted_for(
-    data: st.DataObject, schema: Schema, tokenizer: Tokenizer, attention: Attention, short: int
+    data: st.DataObject, schema: Schema, tokenizer: Tokenizer, attention: ContextName, short: int
 ) -> None:
     """Law 9 in the layout `packed`: "without the gaps of what was left out (a slot's unused rest
     stays a gap)", and in prompt order.
@@ -167,7 +168,7 @@ def test_law_10_a_written_prompt_is_parsed_again(data: st.DataObject, schema: Sc
 
 @given(schemas(), st.randoms(use_true_random=False), tokenizers(), st.sampled_from(ATTENTIONS[:2]))
 def test_a_key_is_what_a_state_is(
-    schema: Schema, random: Random, tokenizer: Tokenizer, attention: Attention
+    schema: Schema, random: Random, tokenizer: Tokenizer, attention: ContextName
 ) -> None:
     """Section 1: a state is its tokens, the mark of a placeholder, and its context: states, each
     with its displacement. Equal keys, equal states, and the other way round; the origin is no part.
@@ -190,15 +191,23 @@ def test_a_key_is_what_a_state_is(
     assert len(known) == len(numbers)
 
 
+def recomputes() -> st.SearchStrategy[Recompute]:
+    """Often nothing; never what a model has to measure."""
+    positions = st.frozensets(st.integers(0, 99), max_size=9)
+    return st.just(NOTHING) | st.builds(
+        Recompute, st.integers(0, 9), st.integers(0, 9), positions | st.just(frozenset())
+    )
+
+
 @pytest.mark.parametrize("positions", LAYOUTS)
-@settings(max_examples=25 * settings().max_examples)
+@settings(max_examples=1 * settings().max_examples)
 @given(st.data(), schemas(), tokenizers(), st.sampled_from(ATTENTIONS))
 def test_law_17_the_plan_is_what_the_page_says(
     positions: LayoutName,
     data: st.DataObject,
     schema: Schema,
     tokenizer: Tokenizer,
-    attention: Attention,
+    attention: ContextName,
 ) -> None:
     """Law 17: "The mask and positions that `pml.plan` gives = those that a brute-force reading of
     this page, written in the tests without `pml.plan`, gives."
@@ -212,11 +221,13 @@ def test_law_17_the_plan_is_what_the_page_says(
     lengths = {len(span.tokens) for span in layout.spans if span.owner == ()}
     short = data.draw(st.sampled_from(sorted({0, 16, *lengths})))
 
+    recompute = data.draw(recomputes())
+
     def planned(prompt: Prompt) -> PromptPlan:
-        return resolve(prompt, layout, states, attention, tokenizer, short, positions)
+        return resolve(prompt, layout, states, attention, tokenizer, short, positions, recompute)
 
     def expected(prompt: Prompt) -> tuple[Reading, int]:
-        return read(schema, prompt, tokenizer, positions, attention, short)
+        return read(schema, prompt, tokenizer, positions, attention, short, recompute)
 
     prompt = data.draw(prompts(schema, positions == "packed"))
     try:
