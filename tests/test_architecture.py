@@ -35,13 +35,13 @@ ORDER = {
         program.expressions program.source program.pieces program.naming program.branches
         program.texts program.signature program.scope program.refused program.compiler program
         layout context states asked placement fixed packed plan recompute learned resolve
-        planner view
+        planner view boundaries lint sarif
         discover.flat discover.log discover.tokens discover.atoms discover.ends discover.merge
         discover.prefixes discover.slots discover.pieces discover.patterns discover.trial
         discover.unions discover.names discover.propose discover.rewrite discover.report discover
         reference encoder store assembly deviation library completion engine explain estimate
         compare demo
-        cli.documents cli.output cli.language cli.compile cli.discovering cli.running
+        cli.documents cli.output cli.language cli.checking cli.compile cli.discovering cli.running
         cli
     """,
 }
@@ -58,7 +58,7 @@ TORCH_FREE = {
         program.expressions program.source program.pieces program.naming program.branches
         program.texts program.signature program.scope program.refused program.compiler program
         layout context states asked placement fixed packed plan recompute learned resolve
-        planner view
+        planner view boundaries lint sarif
         discover.flat discover.log discover.tokens discover.atoms discover.ends discover.merge
         discover.prefixes discover.slots discover.pieces discover.patterns discover.trial
         discover.unions discover.names discover.propose discover.rewrite discover.report discover

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import typer
 
+from pml.cli.checking import check
 from pml.cli.compile import compile_program
 from pml.cli.discovering import discover
 from pml.cli.documents import PMLCommands
-from pml.cli.language import check, draw_map
+from pml.cli.language import draw_map
 from pml.cli.running import compare, demo, explain, run
 
 app = typer.Typer(

@@ -415,7 +415,7 @@ def test_on_a_terminal_the_place_itself_is_shown() -> None:
     os.close(terminal)
     assert line.startswith("<prompt>:2:8: ")
     assert source == "   <rome><fod/></rome>"
-    assert caret == " " * source.index("<fod") + "^"
+    assert caret == " " * source.index("<fod") + "^^^^"
 
 
 def test_verbose_logs_to_stderr() -> None:
