@@ -32,6 +32,7 @@ ORDER = {
     "pml": """
         errors rule_table source malformed markup nodes attributes whitespace include rules
         schema_reader schema check prompt diagnostics elements writer build
+        concrete runs formatting
         program.expressions program.source program.pieces program.naming program.branches
         program.texts program.signature program.scope program.refused program.compiler program
         layout context states asked placement fixed packed plan recompute learned resolve
@@ -41,7 +42,7 @@ ORDER = {
         discover.unions discover.names discover.propose discover.rewrite discover.report discover
         reference encoder store assembly deviation library completion engine explain estimate
         compare demo
-        cli.documents cli.output cli.language cli.checking cli.compile cli.discovering cli.running
+        cli.documents cli.output cli.language cli.checking cli.formatting cli.compile cli.discovering cli.running
         cli
     """,
 }
@@ -55,6 +56,7 @@ TORCH_FREE = {
     "pml": """
         errors rule_table source malformed markup nodes attributes whitespace include rules
         schema_reader schema check prompt diagnostics elements writer build
+        concrete runs formatting
         program.expressions program.source program.pieces program.naming program.branches
         program.texts program.signature program.scope program.refused program.compiler program
         layout context states asked placement fixed packed plan recompute learned resolve
