@@ -36,14 +36,14 @@ ORDER = {
         program.expressions program.source program.pieces program.naming program.branches
         program.texts program.signature program.scope program.refused program.compiler program
         layout context states asked placement fixed packed plan recompute learned resolve
-        planner view boundaries lint sarif
+        planner rows view svg boundaries lint sarif
         discover.flat discover.log discover.tokens discover.atoms discover.ends discover.merge
         discover.prefixes discover.slots discover.pieces discover.patterns discover.trial
         discover.unions discover.names discover.propose discover.rewrite discover.report discover
         reference encoder store assembly deviation library completion engine explain estimate
         compare demo
-        cli.documents cli.output cli.language cli.checking cli.formatting cli.compile cli.discovering cli.running
-        cli
+        cli.documents cli.output cli.language cli.checking cli.formatting cli.compile
+        cli.discovering cli.running cli
     """,
 }
 """A module imports only from those before it in its own list, and `pml` from all of `minillm`."""
@@ -60,7 +60,7 @@ TORCH_FREE = {
         program.expressions program.source program.pieces program.naming program.branches
         program.texts program.signature program.scope program.refused program.compiler program
         layout context states asked placement fixed packed plan recompute learned resolve
-        planner view boundaries lint sarif
+        planner rows view svg boundaries lint sarif
         discover.flat discover.log discover.tokens discover.atoms discover.ends discover.merge
         discover.prefixes discover.slots discover.pieces discover.patterns discover.trial
         discover.unions discover.names discover.propose discover.rewrite discover.report discover

@@ -24,7 +24,9 @@ from pml.layout import gaps, name_of
 from pml.lint import middle_slope
 from pml.plan import PromptPlan
 from pml.planner import Planner, check_options
+from pml.rows import prompt_rows, schema_rows
 from pml.schema import Schema
+from pml.svg import svg
 from pml.view import prompt_ruler, ruler
 
 
@@ -35,6 +37,7 @@ def draw_map(
         str | None, typer.Argument(metavar="[PROMPT]", help="Show this prompt's positions too.")
     ] = None,
     as_json: JsonFlag = False,
+    as_svg: Annotated[bool, typer.Option("--svg", help="A picture, alone on stdout.")] = False,
     layout: LayoutFlag = None,
     attention: AttentionFlag = None,
     verbose: VerboseFlag = False,
@@ -44,6 +47,10 @@ def draw_map(
     plan = laid_out.plan(read_prompt(prompt).prompt()) if prompt else None
     if as_json:
         print_json(_as_json(laid_out, plan))
+        return
+    if as_svg:
+        rulers = [schema_rows(laid_out.layout)]
+        print(svg([*rulers, prompt_rows(laid_out.layout, plan)] if plan else rulers), end="")
         return
     show(ruler(laid_out.layout, columns()))
     if plan is not None:
