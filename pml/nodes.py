@@ -17,12 +17,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
-from typing import Generic, Literal, TypeAlias, TypeVar
+from typing import Generic, Literal, TypeAlias, TypeVar, get_args
 
 from pml.errors import IN_CODE, Location
 
 ModulePath = tuple[str, ...]
 Role = Literal["system", "user", "assistant"]
+ROLES = get_args(Role)
 LayoutName = Literal["fixed", "packed"]
 ContextName = Literal["isolated", "guaranteed", "learned", "joint"]
 SchemaNode: TypeAlias = (

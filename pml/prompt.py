@@ -7,13 +7,22 @@ import or directly in the prompt. Whether the imports exist is for `check_prompt
 
 from __future__ import annotations
 
-from typing import cast, get_args
+from typing import cast
 
 from pml.attributes import Attributes
 from pml.check import check_prompt
 from pml.errors import PMLSyntaxError, Related, Report, quoted, raised, tagged
 from pml.markup import PROMPT_LIMITS, Element, Limits, Text, parse_markup
-from pml.nodes import Argument, Prompt, PromptImport, PromptNode, PromptRole, PromptText, Role
+from pml.nodes import (
+    ROLES,
+    Argument,
+    Prompt,
+    PromptImport,
+    PromptNode,
+    PromptRole,
+    PromptText,
+    Role,
+)
 from pml.schema_reader import role_in_role
 from pml.whitespace import preserves, settled
 
@@ -73,13 +82,13 @@ class _PromptReader:
             if isinstance(child, Text)
             else self.node(child, preserve, role)
             for child in settled(
-                parent, preserve, _nothing if parent.tag in _ROLES else _is_argument
+                parent, preserve, _nothing if parent.tag in ROLES else _is_argument
             )
         )
         return tuple(node for node in nodes if node is not None)
 
     def node(self, element: Element, preserve: bool, role: Element | None) -> PromptNode | None:
-        if element.tag in _ROLES:
+        if element.tag in ROLES:
             return self.role(element, preserve, role)
         if element.tag == "arg":
             message = "<arg> in a role tag; expected it directly in an import or in <prompt>"
@@ -143,9 +152,6 @@ def _given_twice(name: str, element: Element, first: Argument) -> PMLSyntaxError
     message = f"argument {quoted(name)} given twice; {given}; keep one of them"
     related = [Related(first.at, "the first one")]
     return PMLSyntaxError(message, element.at, code="duplicate-argument", related=related)
-
-
-_ROLES = get_args(Role)
 
 
 def _is_argument(child: Element) -> bool:

@@ -1,6 +1,6 @@
 """The rules of the language by their codes: what a diagnostic's `code` means.
 
-`docs/lint.md` shows the same table; `pml check --json` and `--sarif` carry the codes.
+`docs/lint.md` shows the same tables; `pml check --json` and `--sarif` carry the codes.
 """
 
 ERRORS = {
@@ -31,4 +31,16 @@ ERRORS = {
     "does-not-fit": "Arguments fit their slots, new text its gap, the prompt the model's context.",
     "program": "A prompt function holds what a schema can say.",
     "invalid": "Whatever else keeps a document from being laid out.",
+    "lost-text": "The model's vocabulary holds every character of a text.",
 }
+
+WARNINGS = {
+    "token-boundary": "Where two texts meet, the tokens are those of the joined text.",
+    "alibi-gap": "Under ALiBi a prompt leaves no wide gap: distance costs weight.",
+    "parameter-length": "A parameter is not far longer than the arguments it gets.",
+    "union-lengths": "The members of a union are of like length.",
+    "unused-module": "Of a set of prompts one at least imports the module.",
+    "schema-context": "A schema in the fixed layout fits into the model's context.",
+}
+
+RULES = {**ERRORS, **WARNINGS}

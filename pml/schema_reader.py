@@ -21,6 +21,7 @@ from pml.errors import (
 from pml.include import IncludedFiles, IncludeError
 from pml.markup import Element, Limits, Text
 from pml.nodes import (
+    ROLES,
     ContextName,
     LayoutName,
     PromptModule,
@@ -37,7 +38,6 @@ from pml.rules import name_errors, scaffold_paths
 from pml.source import advanced
 from pml.whitespace import WHITE, normalised, preserves, settled
 
-ROLES = get_args(Role)
 RESERVED = ("prompt", "use", "arg", *ROLES)
 """Tags with a meaning of their own in a prompt: a module of such a name could be declared, but its
 tag would silently be something else there, so the name is refused where it is given."""

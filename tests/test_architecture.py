@@ -32,17 +32,18 @@ ORDER = {
     "pml": """
         errors rule_table source malformed markup nodes attributes whitespace include rules
         schema_reader schema check prompt diagnostics elements writer build
+        concrete runs formatting
         program.expressions program.source program.pieces program.naming program.branches
         program.texts program.signature program.scope program.refused program.compiler program
         layout context states asked placement fixed packed plan recompute learned resolve
-        planner view
+        planner rows view svg boundaries lint sarif
         discover.flat discover.log discover.tokens discover.atoms discover.ends discover.merge
         discover.prefixes discover.slots discover.pieces discover.patterns discover.trial
         discover.unions discover.names discover.propose discover.rewrite discover.report discover
         reference encoder store assembly deviation library completion engine explain estimate
         compare demo
-        cli.documents cli.output cli.language cli.compile cli.discovering cli.running
-        cli
+        cli.documents cli.output cli.language cli.checking cli.formatting cli.compile
+        cli.discovering cli.running cli
     """,
 }
 """A module imports only from those before it in its own list, and `pml` from all of `minillm`."""
@@ -55,10 +56,11 @@ TORCH_FREE = {
     "pml": """
         errors rule_table source malformed markup nodes attributes whitespace include rules
         schema_reader schema check prompt diagnostics elements writer build
+        concrete runs formatting
         program.expressions program.source program.pieces program.naming program.branches
         program.texts program.signature program.scope program.refused program.compiler program
         layout context states asked placement fixed packed plan recompute learned resolve
-        planner view
+        planner rows view svg boundaries lint sarif
         discover.flat discover.log discover.tokens discover.atoms discover.ends discover.merge
         discover.prefixes discover.slots discover.pieces discover.patterns discover.trial
         discover.unions discover.names discover.propose discover.rewrite discover.report discover

@@ -1,17 +1,19 @@
 """`pml`: check and map documents, run and explain prompts, compare with full prefill.
 
 Exit codes as in `minillm.console`, and 3 for documents that are wrong. What needs no model's
-weights (`--help`, `check`, `map`, `discover`) never imports torch.
+weights (`--help`, `check`, `fmt`, `map`, `discover`) never imports torch.
 """
 
 from __future__ import annotations
 
 import typer
 
+from pml.cli.checking import check
 from pml.cli.compile import compile_program
 from pml.cli.discovering import discover
 from pml.cli.documents import PMLCommands
-from pml.cli.language import check, draw_map
+from pml.cli.formatting import fmt
+from pml.cli.language import draw_map
 from pml.cli.running import compare, demo, explain, run
 
 app = typer.Typer(
@@ -22,6 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(check)
+app.command()(fmt)
 app.command("map")(draw_map)
 app.command("compile")(compile_program)
 app.command()(discover)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import sys
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ import typer
 from rich.cells import cell_len
 
 from minillm.console import Commands, note
+from pml.diagnostics import Diagnostic, Lines
 from pml.errors import Location, PMLError
 from pml.markup import PROMPT_LIMITS, SCHEMA_LIMITS
 from pml.prompt import Prompt, parse_prompt
@@ -52,10 +52,11 @@ AttentionFlag = Annotated[
 
 @dataclass(frozen=True)
 class Document:
-    """The bytes of a document, and the name that its errors carry."""
+    """The bytes of a document, the name that its errors carry, and its folder if it is a file."""
 
     data: bytes = field(repr=False)
     file: str
+    folder: Path | None = None
 
     def prompt(self) -> Prompt:
         return parse_prompt(self.data, self.file)
@@ -73,12 +74,23 @@ def read_schema(path: Path) -> Schema:
 
 def read_prompt(argument: str) -> Document:
     """The prompt in a file, on stdin (`-`), or in the argument itself, which starts with `<`."""
+    return _read_document(argument, PROMPT_LIMITS.document_bytes)
+
+
+def read_document(argument: str) -> Document:
+    """A schema or a prompt, named as `read_prompt` has it."""
+    return _read_document(argument, SCHEMA_LIMITS.document_bytes)
+
+
+def _read_document(argument: str, most_bytes: int) -> Document:
     if argument.lstrip().startswith("<"):
-        document = Document(argument.encode(errors="surrogateescape"), "<prompt>")
+        name = "<schema>" if argument.lstrip().startswith("<schema") else "<prompt>"
+        document = Document(argument.encode(errors="surrogateescape"), name)
     elif argument == "-":
-        document = Document(sys.stdin.buffer.read(PROMPT_LIMITS.document_bytes + 1), "<stdin>")
+        document = Document(sys.stdin.buffer.read(most_bytes + 1), "<stdin>")
     else:
-        return Document(_read(Path(argument), PROMPT_LIMITS.document_bytes), argument)
+        path = Path(argument)
+        return Document(_read(path, most_bytes), argument, path.parent)
     _unnamed[document.file] = document.data
     return document
 
@@ -99,26 +111,31 @@ class PMLCommands(Commands):
         return super().explain(error)
 
 
-def tell(error: PMLError) -> None:
-    note(str(error))
-    if error.at is not None and sys.stderr.isatty():
-        source = excerpt(error.at, shutil.get_terminal_size().columns)
+def tell(found: PMLError | Diagnostic, excerpts: bool | None = None) -> None:
+    """One line on stderr, and on a terminal, or if asked for, the line of the document below."""
+    note(str(found))
+    if found.at is not None and (sys.stderr.isatty() if excerpts is None else excerpts):
+        source = excerpt(found.at, shutil.get_terminal_size().columns)
         if source:
             note(source)
 
 
 def excerpt(at: Location, width: int) -> str:
-    """The line of `at`, and below it a caret under the column; empty if it cannot be read."""
+    """The line of `at`, and below it carets under what begins there; empty if it cannot be read."""
     data = _unnamed.get(at.file)
     try:
         data = _read(Path(at.file), SCHEMA_LIMITS.document_bytes) if data is None else data
     except OSError:
         return ""
-    lines = re.split(r"\r\n|\r|\n", data.decode("utf-8-sig", errors="replace"))
-    if at.line > len(lines):
+    lines = Lines(data, at.file)
+    line = "".join(sign if sign.isprintable() else " " for sign in lines.line(at.line))
+    end = lines.end_of(at)
+    if end is None:
         return ""
-    line = "".join(sign if sign.isprintable() else " " for sign in lines[at.line - 1])
     column = at.column - 1
     start = max(0, column - width // 2) if cell_len(line) > width - 4 else 0
     shown = line[start : start + width - 4]
-    return f"  {shown}\n  {' ' * cell_len(line[start:column])}^"
+    marked = line[column : end.column - 1] if end.line == at.line else line[column:]
+    room = cell_len(line[start:column])
+    carets = "^" * max(1, min(cell_len(marked), width - 4 - room))
+    return f"  {shown}\n  {' ' * room}{carets}"

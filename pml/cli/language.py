@@ -1,8 +1,7 @@
-"""`pml check` and `pml map`: what can be said of documents without running a model. No torch."""
+"""`pml map`: what can be shown of documents without running a model. No torch."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,60 +11,23 @@ from minillm.console import Failure, print_json
 from minillm.flags import JsonFlag, VerboseFlag
 from minillm.json_file import read_json
 from minillm.tokenizer import load_tokenizer
-from pml.check import prompt_errors
 from pml.cli.documents import (
-    INVALID,
     AttentionFlag,
-    Document,
     LayoutFlag,
     ModelFlag,
     SchemaArgument,
     read_prompt,
     read_schema,
-    tell,
 )
 from pml.cli.output import columns, show
-from pml.errors import PMLError
 from pml.layout import gaps, name_of
+from pml.lint import middle_slope
 from pml.plan import PromptPlan
 from pml.planner import Planner, check_options
-from pml.schema import PromptModule, Schema, children_of, parameters_of, unions_of
+from pml.rows import prompt_rows, schema_rows
+from pml.schema import Schema
+from pml.svg import svg
 from pml.view import prompt_ruler, ruler
-
-
-def check(
-    schema: SchemaArgument,
-    prompts: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[PROMPT]...", help="Prompts: files, texts (<prompt …), or -."),
-    ] = None,
-    model: Annotated[
-        Path | None,
-        typer.Option("--model", metavar="DIR", help="Count tokens too, as this model does."),
-    ] = None,
-    layout: LayoutFlag = None,
-    attention: AttentionFlag = None,
-    verbose: VerboseFlag = False,
-) -> None:
-    """Find what is wrong with a schema and its prompts, each with file, line and column."""
-    documents = [read_prompt(argument) for argument in prompts or ()]
-    parsed, laid_out, found = None, None, 0
-    try:
-        parsed = read_schema(schema)
-        laid_out = planner(parsed, model, attention, layout) if model else None
-        print(f"{schema}: {_summary(parsed, laid_out)}")
-    except PMLError as error:
-        tell(error)
-        found += 1
-    for document in documents:
-        errors = list(_errors(document, parsed, laid_out, layout))
-        for wrong in errors:
-            tell(wrong)
-        found += len(errors)
-        if parsed and not errors:
-            print(f"{document.file}: fits")
-    if found:
-        raise typer.Exit(INVALID)
 
 
 def draw_map(
@@ -75,6 +37,7 @@ def draw_map(
         str | None, typer.Argument(metavar="[PROMPT]", help="Show this prompt's positions too.")
     ] = None,
     as_json: JsonFlag = False,
+    as_svg: Annotated[bool, typer.Option("--svg", help="A picture, alone on stdout.")] = False,
     layout: LayoutFlag = None,
     attention: AttentionFlag = None,
     verbose: VerboseFlag = False,
@@ -84,6 +47,10 @@ def draw_map(
     plan = laid_out.plan(read_prompt(prompt).prompt()) if prompt else None
     if as_json:
         print_json(_as_json(laid_out, plan))
+        return
+    if as_svg:
+        rulers = [schema_rows(laid_out.layout)]
+        print(svg([*rulers, prompt_rows(laid_out.layout, plan)] if plan else rulers), end="")
         return
     show(ruler(laid_out.layout, columns()))
     if plan is not None:
@@ -101,50 +68,27 @@ def planner(schema: Schema, model: Path, attention: str | None, layout: str | No
     return Planner.of(schema, tokenizer, context, attention=attention, layout=layout)
 
 
+def alibi_slope(model: Path) -> float | None:
+    """ALiBi's slope in the model's middle head; None if it knows positions otherwise."""
+    shape = _shape(model)
+    if shape.get("position_scheme") != "alibi":
+        return None
+    return middle_slope(float(shape.get("alibi_max_bias", 8.0)))
+
+
 def _max_positions(model: Path) -> int:
+    return int(_shape(model)["max_positions"])
+
+
+def _shape(model: Path) -> dict[str, Any]:
+    """The model's fields in `config.json`, read without the runtime."""
     path = model / "config.json"
     try:
         content: Any = read_json(path)
-        return int(content["model"]["max_positions"])
+        int(content["model"]["max_positions"])
+        return dict(content["model"])
     except (ValueError, TypeError, KeyError) as error:
         raise Failure(f"{path}: {error}") from None
-
-
-def _errors(
-    document: Document, schema: Schema | None, laid_out: Planner | None, layout: str | None
-) -> Iterator[PMLError]:
-    """All that is wrong with a prompt, as far as it can be told."""
-    try:
-        prompt = document.prompt()
-        repeat = schema is not None and (layout or schema.layout) == "packed"
-        found = list(prompt_errors(prompt, schema, repeat=repeat)) if schema else []
-        yield from found
-        if laid_out and not found:
-            laid_out.plan(prompt)
-    except PMLError as error:
-        yield error
-
-
-def _summary(schema: Schema, laid_out: Planner | None) -> str:
-    owners = list(_owners(schema))
-    parts = [
-        _counted(len(owners) - 1, "module"),
-        _counted(sum(len(unions_of(owner)) for owner in owners), "union"),
-        _counted(sum(len(parameters_of(owner)) for owner in owners), "parameter"),
-    ]
-    if laid_out is not None:
-        parts.append(_counted(laid_out.layout.length, "position"))
-    return ", ".join(part for part in parts if part) or "text only"
-
-
-def _owners(owner: Schema | PromptModule) -> Iterator[Schema | PromptModule]:
-    yield owner
-    for module in children_of(owner).values():
-        yield from _owners(module)
-
-
-def _counted(number: int, name: str) -> str:
-    return f"{number:,} {name}{'' if number == 1 else 's'}" if number else ""
 
 
 def _as_json(laid_out: Planner, plan: PromptPlan | None) -> dict[str, object]:

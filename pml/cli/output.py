@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.text import Text
 
 from minillm.console import duration
-from pml.view import FRESH, GAP, INSIDE, LEFT_OUT, SLOT, TEXT, printable
+from pml.rows import FRESH, GAP, INSIDE, LEFT_OUT, SLOT, TEXT
+from pml.view import printable
 
 if TYPE_CHECKING:
     from pml.compare import Comparison

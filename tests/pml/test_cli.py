@@ -143,6 +143,13 @@ class TestMap:
         assert "\nthe whole prompt " in done.stdout and "▓" in done.stdout
         assert max(map(len, done.stdout.splitlines())) == 100
 
+    def test_a_picture(self) -> None:
+        done = pml("map", "trip.pml", "ask.pml", "--model", "tiny", "--svg")
+        assert (done.exit_code, done.stderr) == (0, "")
+        assert done.stdout.startswith("<svg ") and done.stdout.endswith("</svg>\n")
+        assert "prompt of schema trip" in done.stdout
+        assert "prompt of" not in pml("map", "trip.pml", "--model", "tiny", "--svg").stdout
+
     def test_in_ascii_where_nothing_else_can_be_shown(self) -> None:
         done = CliRunner(charset="ascii").invoke(app, ["map", *ASK])
         assert done.exit_code == 0
@@ -415,7 +422,7 @@ def test_on_a_terminal_the_place_itself_is_shown() -> None:
     os.close(terminal)
     assert line.startswith("<prompt>:2:8: ")
     assert source == "   <rome><fod/></rome>"
-    assert caret == " " * source.index("<fod") + "^"
+    assert caret == " " * source.index("<fod") + "^^^^"
 
 
 def test_verbose_logs_to_stderr() -> None:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from rich.cells import cell_len
 
-from minillm.tokenizer import ByteTokenizer
+from minillm.tokenizer import ByteTokenizer, load_tokenizer
 from pml.layout import Layout, lay_out
 from pml.plan import PromptPlan
+from pml.planner import Planner
 from pml.prompt import parse_prompt
 from pml.resolve import resolve
+from pml.rows import PATTERNS, prompt_rows, schema_rows
 from pml.schema import parse_schema
 from pml.states import states_of
-from pml.view import PATTERNS, printable, prompt_ruler, ruler
+from pml.svg import svg
+from pml.view import printable, prompt_ruler, ruler
 
 REFERENCE = Path(__file__).parent / "data" / "reference_schemas"
 TOKENIZER = ByteTokenizer(bos=False)  # a letter is a token, so the drawings can be counted out
@@ -168,3 +172,68 @@ def test_schemas_without_modules_or_text_are_drawn() -> None:
     layout = laid_out('<schema name="s"><module name="empty"/></schema>')
     drawing = prompt_ruler(layout, planned(layout, '<prompt schema="s"><empty/>hm</prompt>'))
     assert "▓ 2 computed" in drawing and "0 reused" in drawing
+
+
+def test_a_packed_prompt_is_drawn_where_it_stands() -> None:
+    layout = laid_out(TRIP)
+    planner = Planner.of(layout.schema, TOKENIZER, 4096, layout="packed")
+    plan = planner.plan(parse_prompt('<prompt schema="trip"><cheap/>hm<rome/></prompt>', "p"))
+    drawn = prompt_rows(planner.layout, plan)
+    assert drawn.extent == plan.next_position
+    paths = [row.label.strip() for row in drawn.rows]
+    assert paths == ["the whole prompt", "/", "/cheap", "/rome", "new text"]
+    starts = [row.start for row in drawn.rows[:-1]]
+    assert starts == sorted(starts)
+    painted = sum(mark.stop - mark.start for row in drawn.rows[1:] for mark in row.marks)
+    assert painted == plan.num_cached + plan.num_fresh
+
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def boxes(picture: str) -> list[tuple[float, float]]:
+    """Left and right end of each mark and of each sign of the legend, in the picture's order."""
+    rects = ElementTree.fromstring(picture).findall(f"{SVG}rect[@height='14']")
+    ends = [(float(rect.get("x", 0)), float(rect.get("width", 0))) for rect in rects]
+    return [(x, x + width) for x, width in ends]
+
+
+def test_the_picture_has_a_box_for_every_mark_in_its_place() -> None:
+    layout = laid_out(TRIP)
+    rulers = [schema_rows(layout), prompt_rows(layout, planned(layout, ASKED))]
+    expected: list[tuple[int, int] | None] = []
+    for one in rulers:
+        for row in one.rows:
+            marks = sorted(row.marks, key=lambda mark: PATTERNS.index(mark.pattern))
+            expected += [(mark.start, mark.stop) for mark in marks if mark.start < mark.stop]
+        expected += [None for pattern, _ in one.legend if pattern]
+    found = boxes(svg(rulers))
+    assert len(found) == len(expected)
+    pairs = [(place, box) for place, box in zip(expected, found, strict=True) if place]
+    left = min(box[0] for place, box in pairs)
+    right = max(box[1] for place, box in pairs)
+    scale = (right - left) / max(one.extent for one in rulers)
+    for (start, stop), (first, end) in pairs:
+        assert abs(first - (left + start * scale)) < 0.2
+        assert abs(end - (left + stop * scale)) < 0.2
+
+
+def test_the_picture_tells_its_rows_and_survives_any_name() -> None:
+    name = "a<b>&amp;\u202e" * 4
+    schema = f'<schema name="s"><module name="{name.replace("<", "&lt;")}">x</module></schema>'
+    picture = svg([schema_rows(laid_out(schema))])
+    root = ElementTree.fromstring(picture)
+    assert root.findtext(f"{SVG}title") == "Positions of schema s"
+    assert "a<b>&" in str(root.findtext(f"{SVG}desc")) and "at 0" in picture
+    assert ElementTree.fromstring(svg([schema_rows(laid_out('<schema name="s"/>'))])) is not None
+
+
+def test_the_picture_in_the_readme_is_current() -> None:
+    """It is made by: pml map examples/travel/schema.pml examples/travel/prompt.pml --svg"""
+    root = Path(__file__).parents[2]
+    schema, prompt = (root / "examples" / "travel" / f"{n}.pml" for n in ("schema", "prompt"))
+    tokenizer = load_tokenizer(root / "tests" / "golden" / "tokenizers" / "smollm2")
+    planner = Planner.of(parse_schema(schema.read_bytes()), tokenizer, 8192)
+    plan = planner.plan(parse_prompt(prompt.read_bytes()))
+    rulers = [schema_rows(planner.layout), prompt_rows(planner.layout, plan)]
+    assert svg(rulers) == (root / "docs" / "ruler.svg").read_text()
