@@ -31,10 +31,12 @@ ORDER = {
     """,
     "pml": """
         errors rule_table source malformed markup nodes attributes whitespace include rules
-        schema_reader schema check prompt diagnostics writer
+        schema_reader schema check prompt diagnostics writer description
         layout context states asked placement fixed packed plan resolve planner view
+        lsp lsp.text lsp.scan lsp.project lsp.scope lsp.checks lsp.facts lsp.hover
+        lsp.completion lsp.places lsp.answers lsp.server
         reference encoder store assembly engine explain estimate compare demo
-        cli.documents cli.output cli.language cli.running cli
+        cli.documents cli.output cli.language cli.editing cli.running cli
     """,
 }
 """A module imports only from those before it in its own list, and `pml` from all of `minillm`."""
@@ -46,9 +48,10 @@ TORCH_FREE = {
     """,
     "pml": """
         errors rule_table source malformed markup nodes attributes whitespace include rules
-        schema_reader schema check prompt diagnostics writer
+        schema_reader schema check prompt diagnostics writer description
         layout context states asked placement fixed packed plan resolve planner view
-        cli
+        lsp lsp.text lsp.scan lsp.project lsp.scope lsp.checks lsp.facts lsp.hover
+        lsp.completion lsp.places lsp.answers lsp.server cli
     """,
 }
 

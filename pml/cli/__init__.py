@@ -1,7 +1,7 @@
-"""`pml`: check and map documents, run and explain prompts, compare with full prefill.
+"""`pml`: check and map documents, run and explain prompts, compare with full prefill, edit.
 
 Exit codes as in `minillm.console`, and 3 for documents that are wrong. What needs no model's
-weights (`--help`, `check`, `map`) never imports torch.
+weights (`--help`, `check`, `map`, `lsp`) never imports torch.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import typer
 
 from pml.cli.documents import PMLCommands
+from pml.cli.editing import language, lsp
 from pml.cli.language import check, draw_map
 from pml.cli.running import compare, demo, explain, run
 
@@ -25,6 +26,8 @@ app.command()(run)
 app.command()(explain)
 app.command()(compare)
 app.command()(demo)
+app.command()(lsp)
+app.command()(language)
 
 
 def main() -> None:

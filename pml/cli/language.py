@@ -97,11 +97,11 @@ def planner(schema: Schema, model: Path, attention: str | None, layout: str | No
     Raises `PMLError`, `LoadError`, and `NotBuiltYet`.
     """
     check_options(schema, attention, layout)
-    tokenizer, context = load_tokenizer(model), _max_positions(model)
+    tokenizer, context = load_tokenizer(model), max_positions(model)
     return Planner.of(schema, tokenizer, context, attention=attention, layout=layout)
 
 
-def _max_positions(model: Path) -> int:
+def max_positions(model: Path) -> int:
     path = model / "config.json"
     try:
         content: Any = read_json(path)
