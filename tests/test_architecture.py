@@ -33,8 +33,8 @@ ORDER = {
         errors rule_table source malformed markup nodes attributes whitespace include rules
         schema_reader schema check prompt diagnostics writer description
         layout context states asked placement fixed packed plan resolve planner view
-        lsp lsp.text lsp.scan lsp.project lsp.scope lsp.checks lsp.facts lsp.hover
-        lsp.completion lsp.places lsp.answers lsp.server
+        lsp lsp.text lsp.scan lsp.documents lsp.files lsp.project lsp.scope lsp.checks lsp.facts
+        lsp.hover lsp.completion lsp.places lsp.answers lsp.server
         reference encoder store assembly engine explain estimate compare demo
         cli.documents cli.output cli.language cli.editing cli.running cli
     """,
@@ -50,8 +50,8 @@ TORCH_FREE = {
         errors rule_table source malformed markup nodes attributes whitespace include rules
         schema_reader schema check prompt diagnostics writer description
         layout context states asked placement fixed packed plan resolve planner view
-        lsp lsp.text lsp.scan lsp.project lsp.scope lsp.checks lsp.facts lsp.hover
-        lsp.completion lsp.places lsp.answers lsp.server cli
+        lsp lsp.text lsp.scan lsp.documents lsp.files lsp.project lsp.scope lsp.checks lsp.facts
+        lsp.hover lsp.completion lsp.places lsp.answers lsp.server cli
     """,
 }
 
