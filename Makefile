@@ -9,10 +9,10 @@ WORKERS := OMP_NUM_THREADS=1
 
 .PHONY: demo test check lint parity bench soak clean model
 
-demo: $(MODEL)/config.json
+demo: $(MODEL)/golden.json
 	$(BIN)/pml demo --model $(MODEL)
 
-test: lint $(MODEL)/config.json
+test: lint $(MODEL)/golden.json
 	$(WORKERS) $(BIN)/python -m pytest -n 2 --dist worksteal -m "not soak and not parity"
 
 check: lint
@@ -23,23 +23,23 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-parity: $(MODEL)/config.json $(VENV)/.parity
+parity: $(MODEL)/golden.json $(VENV)/.parity
 	$(WORKERS) $(BIN)/python -m pytest tests/parity -m parity -s
 	$(BIN)/python scripts/compare_prefill.py --model $(MODEL)
 
-bench: $(MODEL)/config.json
+bench: $(MODEL)/golden.json
 	$(BIN)/python scripts/bench.py --model $(MODEL)
 
-soak: $(MODEL)/config.json $(VENV)/.dev
+soak: $(MODEL)/golden.json $(VENV)/.dev
 	$(WORKERS) HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest -n 2 --dist worksteal -m "not parity"
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-model: $(MODEL)/config.json
+model: $(MODEL)/golden.json
 
-$(MODEL)/config.json: | $(VENV)/.base
+$(MODEL)/golden.json: | $(VENV)/.base
 	$(BIN)/python scripts/fetch_model.py
 
 $(VENV)/.base: pyproject.toml constraints.txt

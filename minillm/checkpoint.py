@@ -4,6 +4,7 @@ weights/NAME/config.json        the model's shape, the sha256 of the weights, pr
              model.safetensors  every weight of `families/*.py`'s table, under our names
              tokenizer.json     or tokenizer.model
              roles.json         special tokens and chat markers
+             golden.json        some of its logits (`golden.py`)
 """
 
 from __future__ import annotations
@@ -11,15 +12,17 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from minillm.config import ModelConfig
 from minillm.config_file import CheckpointConfig, load_config
-from minillm.errors import LoadError, shown
+from minillm.errors import IntegrityError, LoadError, shown
 from minillm.families import FAMILIES
 from minillm.families.base import Weight
 from minillm.model import Transformer
@@ -45,9 +48,9 @@ def load(
 ) -> LoadedModel:
     """The converted checkpoint in `folder`, its weights in `dtype` on `device`.
 
-    Raises `LoadError`, in one line, where a file is missing, damaged (the weights are compared
-    with the sha256 in `config.json`) or does not fit the others. Weights stored in `dtype` already
-    stay mapped from the file, and are shared by all processes that load it.
+    Raises `LoadError`, in one line, where a file is missing or does not fit the others, and
+    `IntegrityError` where the weights have another sha256 than `config.json` says. Weights stored
+    in `dtype` already stay mapped from the file, and are shared by all processes that load it.
     """
     folder = Path(folder)
     stored, tokenizer = load_config(folder), load_tokenizer(folder)
@@ -55,18 +58,43 @@ def load(
     if tokenizer.vocab_size > config.vocab_size:
         sizes = f"{tokenizer.vocab_size} tokens, the model {config.vocab_size}"
         raise LoadError(f"{folder}: the tokenizer has {sizes}")
+    transformer = load_transformer(folder, stored, dtype, device)
+    return LoadedModel(folder.resolve().name, config, transformer, tokenizer, fingerprint(stored))
+
+
+def load_transformer(
+    folder: Path,
+    stored: CheckpointConfig,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str = "cpu",
+) -> Transformer:
+    """The model in `folder`, each weight as it is stored or all in `dtype`; raises `LoadError`."""
     path = folder / WEIGHTS_FILE
-    table = FAMILIES[config.family].weights(config)
+    table = FAMILIES[stored.model.family].weights(stored.model)
     with open_weights(path) as file:
-        _check(file, table, path)
         if sha256_of(path) != stored.weights_sha256:
-            raise LoadError(f"{path}: damaged: its sha256 is not the one in config.json")
-        weights = {name: file.tensor(name).to(device, dtype) for name in table}
-    with torch.device("meta"):  # no memory for numbers that are replaced at once
-        transformer = Transformer(config)
+            raise IntegrityError(f"{path}: damaged: its sha256 is not the one in config.json")
+        _check(file, table, path)
+        weights = {name: file.tensor(name, dtype).to(device) for name in table}
+    # No memory, and no random numbers, for weights that are replaced at once.
+    with torch.device("meta"), _Uninitialised():
+        transformer = Transformer(stored.model)
     transformer.load_state_dict(weights, strict=True, assign=True)
-    transformer.eval().requires_grad_(False)
-    return LoadedModel(folder.resolve().name, config, transformer, tokenizer, _fingerprint(stored))
+    return transformer.eval().requires_grad_(False)
+
+
+class _Uninitialised(TorchFunctionMode):
+    """Layers get no first weights: drawing them on no device makes torch import for two seconds."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: object,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        is_initialiser = getattr(func, "__module__", None) == "torch.nn.init"
+        return None if is_initialiser else func(*args, **(kwargs or {}))
 
 
 def _check(file: WeightsFile, table: Mapping[str, Weight], path: Path) -> None:
@@ -80,6 +108,7 @@ def _check(file: WeightsFile, table: Mapping[str, Weight], path: Path) -> None:
             raise LoadError(f"{path}: {name} has shape {shape}, expected {weight.shape}")
 
 
-def _fingerprint(stored: CheckpointConfig) -> str:
+def fingerprint(stored: CheckpointConfig) -> str:
+    """What tells models apart: their weights and their shape, not the dtype that they run in."""
     shape = json.dumps(dataclasses.asdict(stored.model), sort_keys=True)
     return hashlib.sha256(f"{stored.weights_sha256}\n{shape}".encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""`minillm convert | info | generate`: foreign checkpoints in, plain answers out."""
+"""`minillm convert | info | verify | generate | bench`: checkpoints in, plain answers out."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import Annotated
 
 import typer
 
+from minillm.cli_checks import bench, verify
 from minillm.console import Bar, Commands, Failure, amount, note, print_json
 from minillm.flags import (
+    Checkpoint,
     Device,
     DeviceFlag,
     DType,
@@ -35,8 +37,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Checkpoint = Annotated[Path, typer.Argument(metavar="DIR", help="A converted checkpoint.")]
-
 
 def main() -> None:
     app()
@@ -54,6 +54,10 @@ def convert(
             metavar="FILE|NAME", help="Chat markers, where the model's are not recognised."
         ),
     ] = None,
+    dtype: Annotated[
+        DType | None,
+        typer.Option("--dtype", help="Of the stored weights; default: as they are."),
+    ] = None,
     allow_pickle: Annotated[
         bool,
         typer.Option("--allow-pickle", help="Read .bin weights too, in a process of their own."),
@@ -61,11 +65,18 @@ def convert(
     verbose: VerboseFlag = False,
 ) -> None:
     """Convert a foreign checkpoint into the format of this runtime."""
+    import torch
+
     from minillm.convert import convert as convert_checkpoint
 
     with Bar(f"converting {source.name}") as bar:
         made = convert_checkpoint(
-            source, target, roles=roles, allow_pickle=allow_pickle, progress=bar.show
+            source,
+            target,
+            dtype=None if dtype is None else getattr(torch, dtype),
+            roles=roles,
+            allow_pickle=allow_pickle,
+            progress=bar.show,
         )
     for name in made.skipped:
         note(f"skipped {name}: it is in no weight")
@@ -160,3 +171,7 @@ def generate(
         note(f"ended after --max-tokens {max_tokens}")
     elif reason == "context":
         note(f"ended: the model's context of {model.config.max_positions:,} positions is full")
+
+
+app.command()(verify)
+app.command()(bench)

@@ -1,6 +1,7 @@
 """How the command-line tools talk: answers on stdout, everything else on stderr. No torch.
 
-    exit code  0 done   1 failed   2 wrong usage   130 interrupted   141 nobody reads stdout
+    exit code  0 done   1 failed   2 wrong usage   4 damaged files
+               130 interrupted   141 nobody reads stdout
 
 An error that a user can do something about is one line; a traceback is a bug of ours.
 """
@@ -21,9 +22,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from typer.core import TyperGroup
 
-from minillm.errors import LoadError
+from minillm.errors import IntegrityError, LoadError
 
-FAILED, USAGE, INTERRUPTED, UNREAD = 1, 2, 130, 141
+FAILED, USAGE, INTEGRITY, INTERRUPTED, UNREAD = 1, 2, 4, 130, 141
 
 
 class Failure(Exception):
@@ -67,7 +68,7 @@ class Commands(TyperGroup):
             return FAILED
         if isinstance(error, LoadError):
             note(f"error: {error}")
-            return FAILED
+            return INTEGRITY if isinstance(error, IntegrityError) else FAILED
         return None
 
 

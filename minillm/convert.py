@@ -25,6 +25,7 @@ from minillm.foreign.gguf_source import open_gguf
 from minillm.foreign.hf_source import open_folder
 from minillm.foreign.source import Source
 from minillm.foreign.tokenizer import ForeignTokenizer, write_tokenizer
+from minillm.verify import record
 from minillm.weights_file import TensorSpec, write_weights
 
 Progress = Callable[[int, int], None]
@@ -120,6 +121,7 @@ def _convert(
 
     sha256 = write_weights(folder / WEIGHTS_FILE, specs, tensor)
     save_config(CheckpointConfig(config, sha256, source.provenance), folder)
+    record(folder)
     return config, len(table), skipped, written_tokenizer.plain_markers
 
 

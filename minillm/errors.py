@@ -1,4 +1,4 @@
-"""The one error that a reader of foreign or damaged files raises."""
+"""The errors that a reader of foreign or damaged files raises."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ class LoadError(Exception):
     def __init__(self, message: str) -> None:
         # A file may quote its own control characters into a message: the promise is one line.
         super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in message))
+
+
+class IntegrityError(LoadError):
+    """A converted checkpoint is not what was converted: it was damaged, or changed, since."""
 
 
 def shown(value: object, limit: int = 60) -> str:

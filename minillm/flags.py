@@ -36,6 +36,7 @@ def _probability(value: float) -> float:
     return value
 
 
+Checkpoint = Annotated[Path, typer.Argument(metavar="DIR", help="A converted checkpoint.")]
 DTypeFlag = Annotated[DType, typer.Option("--dtype", help="Of the weights and the KV states.")]
 DeviceFlag = Annotated[Device, typer.Option("--device", help="auto: a GPU if there is one.")]
 ThreadsFlag = Annotated[

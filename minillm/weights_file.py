@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ DTYPE_NAMES = {
 }
 DTYPES = {name: dtype for dtype, name in DTYPE_NAMES.items()}
 MAX_HEADER_BYTES = 32 << 20
+CHUNK_BYTES = 16 << 20  # are converted at once
 ALIGNMENT = 64  # of the first tensor: mapped weights are read by vector instructions as they lie
 
 
@@ -46,7 +48,7 @@ class TensorSpec:
 
 
 class WeightsFile:
-    """An open safetensors file; its tensors are mapped from the file, not copied."""
+    """An open safetensors file."""
 
     def __init__(self, path: Path, handle: Any) -> None:
         self._path = path
@@ -61,9 +63,37 @@ class WeightsFile:
             raise LoadError(f"{self._path}: tensor {shown(name)} is {dtype}, expected {known}")
         return TensorSpec(DTYPES[dtype], tuple(part.get_shape()))
 
-    def tensor(self, name: str) -> Tensor:
+    def tensor(self, name: str, dtype: torch.dtype | None = None) -> Tensor:
+        """A tensor as it is stored, mapped from the file and not copied; or else in `dtype`."""
+        spec = self.spec(name)
+        if dtype is not None and dtype != spec.dtype:
+            return self._converted(name, spec, dtype)
         tensor: Tensor = self._handle.get_tensor(name)
         return tensor
+
+    def _converted(self, name: str, spec: TensorSpec, dtype: torch.dtype) -> Tensor:
+        """Read and not mapped: pages of a mapping stay in memory beside what is made of them."""
+        tensor, stored = torch.empty(spec.shape, dtype=dtype), self._chunk.view(spec.dtype)
+        with self._path.open("rb") as file:
+            file.seek(self._starts[name])
+            for part in torch.split(tensor.view(-1), len(stored)):
+                numbers = stored[: len(part)]
+                file.readinto(numbers.view(torch.uint8).numpy().data)
+                part.copy_(numbers)
+        return tensor
+
+    @cached_property
+    def _chunk(self) -> Tensor:
+        """One for all tensors: memory that comes and goes between them leaves holes."""
+        return torch.empty(CHUNK_BYTES, dtype=torch.uint8)
+
+    @cached_property
+    def _starts(self) -> Mapping[str, int]:
+        """Where each tensor's bytes begin in the file, which the library does not tell."""
+        with self._path.open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(size))
+        return {name: 8 + size + header[name]["data_offsets"][0] for name in self.names}
 
 
 @contextmanager

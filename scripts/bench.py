@@ -11,33 +11,19 @@ slow one another many times over.
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
-from collections.abc import Callable
 from itertools import pairwise
 
 import torch
 
 from minillm import LoadedModel, load
+from minillm.bench import Bench, median
 from minillm.generate import prefill
-from minillm.kv import KVCache, Placed
-from minillm.model import ForwardPlan, Run
+from minillm.kv import Placed
 
 FULL = (256, 1024, 4096)
 DECODE_AT = (256, 4000)
 REUSE = ((1000, 32), (4000, 8), (4000, 32), (4000, 128), (8000, 32))
 MODULES = 5
-
-
-def median(run: Callable[[], object], repeats: int) -> float:
-    """Seconds, the median of `repeats` after one warm-up."""
-    run()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
 
 
 class Limits:
@@ -66,40 +52,17 @@ class Limits:
         return max((linear + attention) / self.throughput, read / self.bandwidth)
 
 
-class Bench:
-    def __init__(self, model: LoadedModel, repeats: int) -> None:
-        self.model, self.repeats = model.transformer, repeats
-        self.limits = Limits(model, repeats)
-        generator = torch.Generator().manual_seed(0)
-        size = (model.config.max_positions,)
-        self.tokens = torch.randint(model.config.vocab_size, size, generator=generator).tolist()
-        self.cache = self.model.new_cache(model.config.max_positions)
+class ReuseBench(Bench):
+    """Prefill and decode, and the time to the first token where modules are reused."""
 
     def full(self, length: int) -> float:
-        def run() -> None:
-            self.cache.clear()
-            prefill(self.model, self.cache, self.tokens[:length], range(length))
-
-        return median(run, self.repeats if length < 4000 else max(3, self.repeats // 2))
-
-    def decode(self, length: int) -> float:
-        """Seconds per token with `length` tokens in the cache."""
-        self.fill(self.cache, length)
-        token, position = torch.tensor([7]), torch.tensor([length])
-
-        def run() -> None:
-            self.cache.truncate(length)
-            self.model(token, position, ForwardPlan([Run(self.cache, 1)], [0]))
-
-        return median(run, 5 * self.repeats)
-
-    def fill(self, cache: KVCache, length: int) -> None:
-        cache.clear()
-        prefill(self.model, cache, self.tokens[:length], range(length))
+        """Seconds of a full prefill; fewer of those that take many of them."""
+        repeats = self.repeats if length < 4000 else max(3, self.repeats // 2)
+        return median(lambda: self.fill(length), repeats)
 
     def reuse(self, cached: int, new: int) -> tuple[float, float]:
         """Seconds to the first token: modules copied anew, and modules kept in the buffer."""
-        self.fill(self.cache, cached)
+        self.fill(cached)
         edges = [cached * part // MODULES for part in range(MODULES + 1)]
         segments = [self.cache.segment(a, b) for a, b in pairwise(edges)]
         placed = [Placed(segment, segment.origin) for segment in segments]
@@ -123,8 +86,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7)
     arguments = parser.parse_args()
     model = load(arguments.model, dtype=getattr(torch, arguments.dtype))
-    bench = Bench(model, arguments.repeats)
-    limits = bench.limits
+    bench = ReuseBench(model.transformer, model.config.max_positions - 1, arguments.repeats)
+    limits = Limits(model, arguments.repeats)
     print(f"{model.name}, {arguments.dtype}, {torch.get_num_threads()} threads")
     print(
         f"machine: reads {limits.bandwidth / 1e9:.0f} GB/s, multiplies matrices at "

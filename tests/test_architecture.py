@@ -18,7 +18,7 @@ ORDER = {
         families.fields families.rope_fields families.gguf_fields families.base
         families.llama families.falcon families.mpt families model
         json_file special_tokens pieces tokenizer_json tokenizer_spm tokenizer
-        config_file weights_file checkpoint
+        config_file weights_file checkpoint golden_file verify
         gguf_values ggml gguf
         foreign.limits foreign.sentencepiece_model
         foreign.chat_form foreign.chat_row foreign.chat_known foreign.chat_table
@@ -27,7 +27,7 @@ ORDER = {
         foreign.gguf_vocabulary foreign.gguf_bpe foreign.gguf_spm foreign.gguf_tokenizer
         foreign.gguf_source foreign.hf_vocabulary foreign.hf_tokenizer
         foreign.unpickle_child foreign.pickled foreign.hf_source foreign
-        convert sampling answer generate console flags cli
+        convert sampling answer generate bench console flags cli_checks cli
     """,
     "pml": """
         errors rule_table source malformed markup nodes attributes whitespace include rules

@@ -67,6 +67,16 @@ def test_weights_in_the_stored_dtype_are_mapped_not_copied(folder: Path) -> None
     assert len(starts) == 1
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_weights_are_converted_in_chunks(
+    folder: Path, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("minillm.weights_file.CHUNK_BYTES", 56)  # no weight is a number of them
+    model, stored = load(folder, dtype=dtype), load_file(folder / WEIGHTS)
+    for name, parameter in model.transformer.named_parameters():
+        assert torch.equal(parameter, stored[name].to(dtype))
+
+
 @pytest.mark.parametrize("tied", [False, True])
 def test_a_tied_output_is_stored_once_and_used_twice(tmp_path: Path, tied: bool) -> None:
     weights = tiny.weights(tied=tied)

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 from tiny_model import VOCABULARY, write_checkpoint
 from typer.testing import CliRunner, Result
@@ -89,12 +90,37 @@ def test_a_damaged_checkpoint_is_one_line(checkpoint: Path, tmp_path: Path) -> N
         file.seek(-1, 2)
         file.write(b"?")
     done = minillm("generate", broken, "hi")
-    assert done.exit_code == 1
+    assert done.exit_code == 4
     assert done.stderr.splitlines()[1:] == [
         f"error: {broken}/model.safetensors: damaged: its sha256 is not the one in config.json"
     ]
     (broken / "roles.json").unlink()
     assert minillm("info", broken).stderr.startswith(f"error: {broken}/roles.json: ")
+
+
+def test_bench_measures_each_length(checkpoint: Path) -> None:
+    done = minillm("bench", checkpoint, "--length", 5, "--length", 63, "--repeats", 2, "--json")
+    facts = json.loads(done.stdout)
+    assert done.exit_code == 0
+    assert (facts["model"], facts["dtype"], facts["repeats"]) == ("tiny", "float32", 2)
+    assert [row["tokens"] for row in facts["speeds"]] == [5, 63]
+    assert all(row["prefill"] > 0 and row["decode"] > 0 for row in facts["speeds"])
+    parameters = json.loads(minillm("info", checkpoint, "--json").stdout)["parameters"]
+    loading = facts["loading"]
+    assert loading["weight_bytes"] == 4 * parameters
+    assert loading["peak_of_weights"] == loading["peak_bytes"] / loading["weight_bytes"]
+
+
+def test_bench_for_people_takes_lengths_that_fit(checkpoint: Path) -> None:
+    done = minillm("bench", checkpoint, "--repeats", 1, "--dtype", "bfloat16", "--threads", 1)
+    title, loading, head, row = done.stdout.splitlines()
+    assert title == "tiny, bfloat16, cpu, threads: 1, medians of 1"
+    assert loading.startswith("loading: ")
+    assert head.split() == ["tokens", "prefill,", "tokens/s", "decode,", "tokens/s"]
+    assert row.split()[0] == "63"  # of 64 positions; 128 do not fit
+    done = minillm("bench", checkpoint, "--length", 64)
+    assert done.exit_code == 1
+    assert "--length 64 and a token after it: the model's context is 64" in done.stderr
 
 
 def test_convert_passes_everything_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,10 +132,11 @@ def test_convert_passes_everything_on(tmp_path: Path, monkeypatch: pytest.Monkey
         return Converted(made, load(made).config, 11, ("rope_freqs.weight",), ("<|user|>",))
 
     monkeypatch.setattr("minillm.convert.convert", convert_nothing)
-    done = minillm("convert", "a.gguf", tmp_path / "b", "--roles", "r.json")
+    command = ("convert", "a.gguf", tmp_path / "b", "--roles", "r.json", "--dtype", "bfloat16")
+    done = minillm(*command)
     assert done.exit_code == 0
     assert (asked["source"], asked["target"]) == (Path("a.gguf"), tmp_path / "b")
-    assert asked["roles"] == "r.json"
+    assert (asked["roles"], asked["dtype"]) == ("r.json", torch.bfloat16)
     skipped, plain, made = done.stderr.splitlines()
     assert skipped == "skipped rope_freqs.weight: it is in no weight"
     assert plain.startswith("the chat marker <|user|> is ordinary text to this model")
