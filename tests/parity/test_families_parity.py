@@ -27,6 +27,7 @@ from minillm import load
 from minillm.convert import convert
 from minillm.families.falcon import FalconConfig
 from minillm.model import Transformer
+from minillm.verify import LIMITS, verify
 
 pytestmark = pytest.mark.parity
 
@@ -113,6 +114,8 @@ def test_variant(case: Case, tmp_path: Path, table: list[Row]) -> None:
     skip_without_foundry(case)
     oracle, rng = oracle_of(case), case.rng
     folder = converted(oracle, tmp_path)
+    for dtype in LIMITS:
+        verify(load(folder, dtype=dtype), folder)
     wide = load(folder, dtype=torch.float64).transformer
     narrow = as_published(load(folder, dtype=torch.float32).transformer)
     tokens = [rng.randrange(wide.config.vocab_size) for _ in range(PROMPT + DECODED)]
@@ -134,7 +137,9 @@ def test_variant(case: Case, tmp_path: Path, table: list[Row]) -> None:
     assert max(prefill, decode, mixed) <= EXACT
     assert max(prefill_32, decode_32) <= SINGLE
 
-    sharded = load(converted(oracle, tmp_path, "8KB"), dtype=torch.float64).transformer
+    from_shards = converted(oracle, tmp_path, "8KB")
+    verify(load(from_shards), from_shards)
+    sharded = load(from_shards, dtype=torch.float64).transformer
     assert sharded.config == wide.config
     for name, weight in wide.state_dict().items():
         assert torch.equal(sharded.state_dict()[name], weight), name

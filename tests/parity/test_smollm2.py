@@ -15,6 +15,7 @@ from transformers import DynamicCache, LlamaForCausalLM
 from minillm import LoadedModel
 from minillm.answer import Answer
 from minillm.generate import CHUNK, decode
+from minillm.golden_file import load_golden
 from minillm.model import ForwardPlan, Run
 from minillm.tokenizer import Tokenizer
 
@@ -99,3 +100,16 @@ def test_logits_and_continuations(ours: LoadedModel, theirs: LlamaForCausalLM) -
         if difference > TOLERANCE or equal < CONTINUED:
             failed.append(name)
     assert not failed
+
+
+def test_golden_logits_are_those_of_transformers(
+    folder: Path, ours: LoadedModel, theirs: LlamaForCausalLM
+) -> None:
+    """What `minillm verify` compares with: at contiguous positions, far ones, and with gaps."""
+    golden = load_golden(folder, ours.config)
+    for positions, rows in zip(golden.positions, golden.rows, strict=True):
+        mask = torch.ones(len(positions), len(positions), dtype=torch.bool).tril()
+        expected = peer.logits(theirs, list(golden.tokens), list(positions), mask, keep=len(rows))
+        for row, logits in zip(rows, expected, strict=True):
+            kept = torch.tensor(list(row.values()))
+            assert (logits[list(row)] - kept).abs().max() <= TOLERANCE
