@@ -148,7 +148,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
         "has no golden.json, which conversion writes: convert again, or keep what it gives now "
         "with minillm verify",
     ),
-    "an empty file": (lambda f: (f / GOLDEN_FILE).write_text(""), "golden.json: not JSON: Expecting value"),
+    "an empty file": (lambda f: (f / GOLDEN_FILE).write_text(""), "golden.json: not JSON: "),
     "no UTF-8": (lambda f: (f / GOLDEN_FILE).write_bytes(b'{"\xff'), "golden.json: "),
     "a format": (golden(format=2), "format is 2, expected 1"),
     "an unknown key": (golden(code="x"), "the file has the unknown key 'code'"),
