@@ -59,6 +59,8 @@ def load_config(folder: Path) -> CheckpointConfig:
 
 
 def _read(content: object) -> CheckpointConfig:
+    if isinstance(content, dict) and "model_type" in content:
+        raise ValueError("of a Hugging Face folder: minillm convert makes a checkpoint of it")
     top = fields(content, {"format", "model", "weights", "source"}, "the file")
     if top["format"] != 1:
         raise ValueError(f"format is {shown(top['format'])}, expected 1")

@@ -89,6 +89,8 @@ def convert(
 
 
 def _open(source: Path, scratch: Path | None) -> AbstractContextManager[Source]:
+    if source.suffix in (".safetensors", ".bin") and source.is_file():
+        raise LoadError(f"{source}: give the folder that it is in, with its config.json")
     return open_folder(source, scratch) if source.is_dir() else open_gguf(source)
 
 

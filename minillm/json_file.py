@@ -13,13 +13,19 @@ MAX_BYTES = 1 << 20
 
 def read_json(path: Path, max_bytes: int = MAX_BYTES) -> object:
     """What the file holds; raises `LoadError` where it is missing, too large or no JSON."""
+    if not path.is_file():  # a pipe would wait for a writer
+        raise LoadError(f"{path}: no such file")
     try:
         if path.stat().st_size > max_bytes:
             raise LoadError(f"{path}: larger than {max_bytes} bytes")
         content: object = json.loads(path.read_bytes())
         return content
-    except (OSError, ValueError, RecursionError) as error:
-        raise LoadError(f"{path}: {error}") from error
+    except OSError as error:
+        raise LoadError(f"{path}: {error.strerror}") from error
+    except RecursionError as error:
+        raise LoadError(f"{path}: nested too deep") from error
+    except ValueError as error:
+        raise LoadError(f"{path}: not JSON: {error}") from error
 
 
 def fields(

@@ -99,6 +99,8 @@ class WeightsFile:
 @contextmanager
 def open_weights(path: Path) -> Iterator[WeightsFile]:
     """Map a safetensors file, which its tensors may outlive; `LoadError` where it is damaged."""
+    if not path.is_file():  # a pipe would wait for a writer
+        raise LoadError(f"{path}: no such file")
     try:
         _check_header_size(path)
         handle = safe_open(path, framework="pt")

@@ -24,9 +24,15 @@ def open_folder(folder: Path, scratch: Path | None = None) -> Iterator[Source]:
     Pickled weights are read only if there is a folder `scratch`, for the safetensors files that
     are made of them.
     """
+    if not (folder / "config.json").is_file():
+        raise LoadError(
+            f"{folder}: no config.json in it: expected a Hugging Face folder, or a GGUF file"
+        )
     fields = read_json(folder / "config.json")
     if not isinstance(fields, dict):
         raise LoadError(f"{folder / 'config.json'}: not an object")
+    if {"format", "model"} <= fields.keys():
+        raise LoadError(f"{folder}: is a converted checkpoint already")
     if "quantization_config" in fields:
         raise LoadError(f"{folder}: quantised weights are not supported in a Hugging Face folder")
     family = family_named(fields.get("model_type"))

@@ -149,6 +149,11 @@ def path_to(keys: str, value: object) -> Callable[[dict[str, Any]], object]:
     ("keys", "value", "message"),
     [
         ("format", 2, "format is 2, expected 1"),
+        (
+            "model_type",
+            "llama",
+            "of a Hugging Face folder: minillm convert makes a checkpoint of it",
+        ),
         ("auto_map", {"AutoModel": "x.py"}, "the file has the unknown key 'auto_map'"),
         ("weights", ..., "the file lacks 'weights'"),
         ("model", [], "family is None, known are llama"),

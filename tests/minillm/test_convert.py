@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 import tiny_checkpoints as tiny
 import torch
 from safetensors.torch import load_file, save_file
+from tiny_model import write_checkpoint
 from torch import Tensor
 
 from minillm.checkpoint import load
@@ -221,6 +223,16 @@ def pickled(source: Path) -> None:
     (source / "model.safetensors").rename(source / "pytorch_model.bin")
 
 
+def piped(name: str) -> Callable[[Path], None]:
+    """In place of a file a pipe, which would wait for a writer."""
+
+    def replace(source: Path) -> None:
+        (source / name).unlink()
+        os.mkfifo(source / name)
+
+    return replace
+
+
 def doubled(source: Path) -> None:
     name = "model-00001-of-00002.safetensors"
     save_file(load_file(source / name), source / "model-00002-of-00002.safetensors")
@@ -233,7 +245,32 @@ NO_MARKER = tiny.TOKENIZER_CONFIG | {"chat_template": tiny.CHATML.replace("im_",
 LLAMA3 = tiny.TOKENIZER_CONFIG | {"chat_template": "<|start_header_id|>{{ role }}<|end_header_id|>"}
 REFUSED: dict[str, tuple[Make, str]] = {
     "nothing there": (lambda path: path / "absent", "no such file"),
-    "an empty folder": (lambda path: path, "config.json: "),
+    "an empty folder": (
+        lambda path: path,
+        "no config.json in it: expected a Hugging Face folder, or a GGUF file",
+    ),
+    "the weights alone": (
+        lambda path: folder()(path) / "model.safetensors",
+        "give the folder that it is in, with its config.json",
+    ),
+    "a folder of ours": (
+        lambda path: write_checkpoint(path / "ours already"),
+        "is a converted checkpoint already",
+    ),
+    "a configuration that is a pipe": (edited(piped("config.json")), "no config.json in it"),
+    "weights that are a pipe": (
+        edited(piped("model-00002-of-00002.safetensors"), parts=2),
+        "model-00002-of-00002.safetensors: no such file",
+    ),
+    "a tokenizer that is a pipe": (edited(piped("tokenizer.json")), "neither tokenizer.json nor"),
+    "a configuration that is no JSON": (
+        edited(lambda path: (path / "config.json").write_bytes(b'{"\xff": 1}')),
+        "config.json: not JSON: ",
+    ),
+    "a configuration nested without end": (
+        edited(lambda path: (path / "config.json").write_text("[" * 200_000)),
+        "config.json: nested too deep",
+    ),
     "a missing tensor": (without(NORM), f"tensor {NORM} is missing (1 in all)"),
     "an unknown tensor": (
         having("model.extra.weight", np.ones(3, np.float32)),
@@ -295,7 +332,7 @@ REFUSED: dict[str, tuple[Make, str]] = {
     ),
     "an index of absent files": (
         edited(index({"weight_map": {NORM: "x.safetensors"}})),
-        "No such file",
+        "x.safetensors: no such file",
     ),
     "a tensor in two files": (edited(doubled, parts=2), "is in two files"),
     "no tokenizer": (

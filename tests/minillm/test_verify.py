@@ -139,7 +139,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda f: (f / "model.safetensors").write_bytes(b"1234567"),
         "model.safetensors: ",
     ),
-    "no weights": (lambda f: (f / "model.safetensors").unlink(), "No such file"),
+    "no weights": (lambda f: (f / "model.safetensors").unlink(), "model.safetensors: no such file"),
     "a configuration": (other_shape, "golden.json: is of other weights or another config.json"),
     "no configuration": (lambda f: (f / "config.json").write_text("{"), "config.json: "),
     "chat markers": (other_markers, "golden.json: is of another tokenizer or roles.json"),
@@ -148,7 +148,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
         "has no golden.json, which conversion writes: convert again, or keep what it gives now "
         "with minillm verify",
     ),
-    "an empty file": (lambda f: (f / GOLDEN_FILE).write_text(""), "golden.json: Expecting value"),
+    "an empty file": (lambda f: (f / GOLDEN_FILE).write_text(""), "golden.json: not JSON: "),
     "no UTF-8": (lambda f: (f / GOLDEN_FILE).write_bytes(b'{"\xff'), "golden.json: "),
     "a format": (golden(format=2), "format is 2, expected 1"),
     "an unknown key": (golden(code="x"), "the file has the unknown key 'code'"),
