@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,22 @@ def test_what_takes_a_tokenizer_has_a_place_too() -> None:
     done = check(bad, "--model", "tiny")
     assert done.exit_code == 3 and done.stderr.startswith("<schema>:2:1: the default of ")
     assert done.stdout == ""
+
+
+def test_gaps_cost_where_distance_does(home: Path) -> None:
+    union = f"<union><module name='x'>{'sea ' * 12}</module><module name='y'/></union>"
+    documents = (f"<schema name='s'>{union}go</schema>", "<prompt schema='s'><y/>now</prompt>")
+    assert check(*documents, "--model", "tiny").stderr == ""
+    config = home / "alibi" / "config.json"
+    shutil.copytree(home / "tiny", config.parent)
+    content = json.loads(config.read_text())
+    content["model"]["position_scheme"] = "alibi"
+    config.write_text(json.dumps(content))
+    done = check(*documents, "--model", "alibi")
+    assert done.exit_code == 0 and "[alibi-gap]" in done.stderr
+    config.write_text("{}")
+    done = check(*documents, "--model", "alibi")
+    assert done.exit_code == 1 and len(done.stderr.splitlines()) == 1
 
 
 def test_json() -> None:

@@ -12,7 +12,7 @@ import pytest
 from test_errors_table import blocks
 
 from pml.diagnostics import Checked, Diagnostic, Lines, diagnose_prompt, diagnose_schema
-from pml.errors import Location, PMLError, Related
+from pml.errors import ErrorList, Location, PMLError, Related
 from pml.nodes import Prompt, Schema
 from pml.prompt import check_prompt, parse_prompt
 from pml.rule_table import ERRORS
@@ -97,6 +97,13 @@ def test_suggestions_and_related_places() -> None:
     assert again.related == (Related(Location("p.pml", 2, 9), "the first import"),)
     required = diagnose_prompt("<prompt schema='travel' days='3'><plan/></prompt>", "p", TRAVEL)
     assert [str(place.at) for place in required.diagnostics[0].related] == ["travel.pml:4:3"]
+
+
+def test_an_error_is_kept_once() -> None:
+    found = ErrorList()
+    for at in (Location("f", 1, 1), Location("f", 2, 1), Location("f", 1, 1)):
+        found(PMLError("wrong", at))
+    assert [error.at and error.at.line for error in found.errors] == [1, 2]
 
 
 def test_a_hundred_errors_are_enough() -> None:

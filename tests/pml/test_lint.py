@@ -119,6 +119,8 @@ def test_alibi_gap() -> None:
     slot = "<param name='p' len='80'/>"
     packed = found(slot, "<prompt p='a'>!</prompt>", slope=1.0, complete=False, layout="packed")
     assert packed[0].message.endswith("lower the len of the parameter before it")
+    far = f"<prompt p='a'>{'!' * 99}</prompt>"  # an error of its own
+    assert codes(slot, far, slope=1.0, complete=False, context=90) == set()
 
 
 @pytest.mark.parametrize(("heads", "max_bias"), [(4, 8.0), (32, 8.0), (16, 2.0)])
