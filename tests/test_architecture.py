@@ -31,7 +31,7 @@ ORDER = {
     """,
     "pml": """
         errors rule_table source malformed markup nodes attributes whitespace include rules
-        schema_reader schema check prompt diagnostics elements writer build
+        schema_reader schema check prompt diagnostics description elements writer build
         concrete runs formatting
         program.expressions program.source program.pieces program.naming program.branches
         program.texts program.signature program.scope program.refused program.compiler program
@@ -40,10 +40,12 @@ ORDER = {
         discover.flat discover.log discover.tokens discover.atoms discover.ends discover.merge
         discover.prefixes discover.slots discover.pieces discover.patterns discover.trial
         discover.unions discover.names discover.propose discover.rewrite discover.report discover
+        lsp lsp.text lsp.scan lsp.documents lsp.files lsp.project lsp.scope lsp.checks lsp.facts
+        lsp.hover lsp.completion lsp.places lsp.answers lsp.server
         reference encoder store assembly deviation library completion engine explain estimate
         compare demo
         cli.documents cli.output cli.language cli.checking cli.formatting cli.compile
-        cli.discovering cli.running cli
+        cli.editing cli.discovering cli.running cli
     """,
 }
 """A module imports only from those before it in its own list, and `pml` from all of `minillm`."""
@@ -55,7 +57,7 @@ TORCH_FREE = {
     """,
     "pml": """
         errors rule_table source malformed markup nodes attributes whitespace include rules
-        schema_reader schema check prompt diagnostics elements writer build
+        schema_reader schema check prompt diagnostics description elements writer build
         concrete runs formatting
         program.expressions program.source program.pieces program.naming program.branches
         program.texts program.signature program.scope program.refused program.compiler program
@@ -64,6 +66,8 @@ TORCH_FREE = {
         discover.flat discover.log discover.tokens discover.atoms discover.ends discover.merge
         discover.prefixes discover.slots discover.pieces discover.patterns discover.trial
         discover.unions discover.names discover.propose discover.rewrite discover.report discover
+        lsp lsp.text lsp.scan lsp.documents lsp.files lsp.project lsp.scope lsp.checks lsp.facts
+        lsp.hover lsp.completion lsp.places lsp.answers lsp.server
         cli
     """,
 }

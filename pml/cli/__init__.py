@@ -1,7 +1,7 @@
-"""`pml`: check and map documents, run and explain prompts, compare with full prefill.
+"""`pml`: check and map documents, run and explain prompts, compare with full prefill; serve editors.
 
 Exit codes as in `minillm.console`, and 3 for documents that are wrong. What needs no model's
-weights (`--help`, `check`, `fmt`, `map`, `discover`) never imports torch.
+weights (`--help`, `check`, `fmt`, `map`, `discover`, `lsp`) never imports torch.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pml.cli.checking import check
 from pml.cli.compile import compile_program
 from pml.cli.discovering import discover
 from pml.cli.documents import PMLCommands
+from pml.cli.editing import language, lsp
 from pml.cli.formatting import fmt
 from pml.cli.language import draw_map
 from pml.cli.running import compare, demo, explain, run
@@ -32,6 +33,8 @@ app.command()(run)
 app.command()(explain)
 app.command()(compare)
 app.command()(demo)
+app.command()(lsp)
+app.command()(language)
 
 
 def main() -> None:

@@ -64,7 +64,7 @@ def planner(schema: Schema, model: Path, attention: str | None, layout: str | No
     Raises `PMLError` and `LoadError`.
     """
     check_options(schema, attention, layout)
-    tokenizer, context = load_tokenizer(model), _max_positions(model)
+    tokenizer, context = load_tokenizer(model), max_positions(model)
     return Planner.of(schema, tokenizer, context, attention=attention, layout=layout)
 
 
@@ -76,7 +76,8 @@ def alibi_slope(model: Path) -> float | None:
     return middle_slope(float(shape.get("alibi_max_bias", 8.0)))
 
 
-def _max_positions(model: Path) -> int:
+def max_positions(model: Path) -> int:
+    """The model's context, in tokens."""
     return int(_shape(model)["max_positions"])
 
 

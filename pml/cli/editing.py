@@ -1,0 +1,50 @@
+"""`pml lsp` and `pml language`: what editors need. No torch."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from minillm.console import Failure, note, print_json
+from minillm.flags import JsonFlag, VerboseFlag
+from minillm.tokenizer import load_tokenizer
+from pml.cli.language import max_positions
+from pml.description import PROMPT, SCHEMA, as_json
+from pml.lsp.project import Model
+
+
+def lsp(
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            "--model", metavar="DIR", envvar="PML_MODEL", help="Show tokens and positions too."
+        ),
+    ] = None,
+    verbose: VerboseFlag = False,
+) -> None:
+    """Serve an editor: diagnostics, hover, completion, definitions, outline."""
+    try:
+        from pml.lsp.server import serve
+    except ModuleNotFoundError as error:
+        if error.name not in ("pygls", "lsprotocol"):
+            raise
+        advice = 'pip install "modular-prompt-cache[editor]"'
+        raise Failure(f"the language server needs the package {error.name}: {advice}") from None
+    known = Model(load_tokenizer(model), max_positions(model)) if model else None
+    if sys.stdin.isatty():
+        note("this speaks the Language Server Protocol: an editor starts it (docs/editors.md)")
+    serve(known)
+
+
+def language(as_json_: JsonFlag = False) -> None:
+    """Describe the language: its tags, attributes, values and rules."""
+    if as_json_:
+        print_json(as_json())
+        return
+    for title, tags in (("in a schema", SCHEMA), ("in a prompt", PROMPT)):
+        print(f"{title}:")
+        for name, tag in tags.items():
+            print(f"  <{' '.join((name, *tag.attributes))}>\n      {tag.doc}")
