@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from minillm.console import Failure, note, print_json
+from minillm.console import FAILED, Failure, note, print_json
 from minillm.flags import JsonFlag, VerboseFlag
 from minillm.tokenizer import load_tokenizer
 from pml.cli.language import max_positions
@@ -36,7 +36,8 @@ def lsp(
     known = Model(load_tokenizer(model), max_positions(model)) if model else None
     if sys.stdin.isatty():
         note("this speaks the Language Server Protocol: an editor starts it (docs/editors.md)")
-    serve(known)
+    if not serve(known):
+        raise typer.Exit(FAILED)
 
 
 def language(as_json_: JsonFlag = False) -> None:

@@ -10,8 +10,9 @@ from pml.diagnostics import Diagnostic
 from pml.errors import Location
 from pml.lsp import completion, places
 from pml.lsp.checks import diagnose
+from pml.lsp.documents import Document
 from pml.lsp.hover import Hover
-from pml.lsp.project import Document, Project
+from pml.lsp.project import Project
 from pml.lsp.text import Position, Text
 
 _SEVERITIES = {

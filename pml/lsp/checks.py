@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from pml.diagnostics import Diagnostic, as_diagnostics, diagnose_prompt, diagnose_schema
 from pml.errors import PMLError, Related, closest, did_you_mean, quoted
-from pml.lsp.project import Document, Project, ReadSchema
+from pml.lsp.documents import Document
+from pml.lsp.project import Project, ReadSchema
 from pml.prompt import Prompt
 
 

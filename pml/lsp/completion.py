@@ -9,7 +9,8 @@ from html import escape
 from typing import Literal
 
 from pml import description
-from pml.lsp.project import Document, Project
+from pml.lsp.documents import Document
+from pml.lsp.project import Project
 from pml.lsp.scan import Cursor, Tag, cursor_at
 from pml.lsp.scope import Scope, is_tag_name, scope_in_prompt, scope_in_schema
 from pml.nodes import Schema, children_of, parameters_of

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pml import description
 from pml.errors import PMLError
 from pml.lsp import facts
-from pml.lsp.project import Document, Project, ReadSchema
+from pml.lsp.documents import Document
+from pml.lsp.project import Project, ReadSchema
 from pml.lsp.scan import Cursor, Tag, cursor_at, elements_in
 from pml.lsp.scope import Scope, scope_in_prompt, scope_in_schema
 from pml.nodes import PromptUnion, unions_of

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pml.errors import Location
-from pml.lsp.project import Document, Project
+from pml.lsp.documents import Document
+from pml.lsp.project import Project
 from pml.lsp.scan import Cursor, Element, Tag, cursor_at, elements
 from pml.lsp.scope import Scope, imported, scope_in_prompt, scope_in_schema
 from pml.nodes import Schema

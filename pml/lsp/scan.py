@@ -180,6 +180,8 @@ def _is_ended(match: re.Match[str]) -> bool:
 
 def _inside(match: re.Match[str], stack: list[Tag], offset: int) -> Cursor:
     around = tuple(stack)
+    if offset == match.start() + 1 and not match["opened"]:
+        return Cursor("tag", around, offset, offset)
     if match[0].startswith("</"):
         depth = _depth_of(match["closed"] or "", stack)
         tag = stack[depth] if depth < len(stack) else None

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import sys
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stdout
 from functools import partial
 from importlib.metadata import version
 from typing import Any, TypeVar
@@ -20,9 +23,10 @@ from pygls.protocol import LanguageServerProtocol, lsp_method
 
 from pml.lsp import answers
 from pml.lsp.completion import complete
+from pml.lsp.documents import Document, OpenDocument, path_of
 from pml.lsp.hover import hover
 from pml.lsp.places import definition, outline
-from pml.lsp.project import Document, Model, OpenDocument, Project, path_of
+from pml.lsp.project import Model, Project
 
 QUIET = 0.15
 log = logging.getLogger("pml")
@@ -30,13 +34,18 @@ _WATCHED = "**/*.{pml,xml}"
 Answer = TypeVar("Answer")
 
 
-def serve(model: Model | None = None) -> None:
-    """Talk to an editor over stdin and stdout until it says goodbye."""
+def serve(model: Model | None = None) -> bool:
+    """Talk to an editor over stdin and stdout; whether it said goodbye before it hung up.
+
+    What anything else prints goes to stderr.
+    """
     server = LanguageServer("pml", version("modular-prompt-cache"), protocol_cls=_Protocol)
     protocol = server.protocol
     assert isinstance(protocol, _Protocol)
     protocol.project.model = model
-    server.start_io()
+    with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as stdout, redirect_stdout(sys.stderr):
+        server.start_io(stdout=stdout)
+    return protocol._shutdown
 
 
 class _Protocol(LanguageServerProtocol):
