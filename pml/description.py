@@ -1,15 +1,13 @@
 """The language as data, for editors: its tags, their attributes, values and content, its rules.
 
-`pml language --json` prints `as_json()`. Names come from the tables that the parser reads by where
-it has them; a test asks the parser about every tag, attribute, value and child that stands here,
-and about every one that does not.
+`pml language --json` prints `as_json()`. A test asks the parser about every tag, attribute, value and
+child that stands here, and about every one that does not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import get_args
 
 from pml import rule_table
 from pml.nodes import ContextName, LayoutName
@@ -94,13 +92,8 @@ SCHEMA: Mapping[str, Tag] = {
         "Declares the parts that prompts share. Text directly in it is part of every prompt.",
         {
             "name": _of("name", "What prompts call it by.", required=True),
-            "layout": _one_of(
-                "Where things stand.", **{name: _LAYOUTS[name] for name in get_args(LayoutName)}
-            ),
-            "attention": _one_of(
-                "What a module sees while it is encoded.",
-                **{name: _ATTENTIONS[name] for name in get_args(ContextName)},
-            ),
+            "layout": _one_of("Where things stand.", **_LAYOUTS),
+            "attention": _one_of("What a module sees while it is encoded.", **_ATTENTIONS),
             "space": _SPACE,
         },
         children=(*_PARTS, "scaffold"),

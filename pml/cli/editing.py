@@ -29,10 +29,11 @@ def lsp(
     try:
         from pml.lsp.server import serve
     except ModuleNotFoundError as error:
-        if error.name not in ("pygls", "lsprotocol"):
+        package = (error.name or "").partition(".")[0]
+        if package not in ("pygls", "lsprotocol"):
             raise
         advice = 'pip install "modular-prompt-cache[editor]"'
-        raise Failure(f"the language server needs the package {error.name}: {advice}") from None
+        raise Failure(f"the language server needs the package {package}: {advice}") from None
     known = Model(load_tokenizer(model), max_positions(model)) if model else None
     if sys.stdin.isatty():
         note("this speaks the Language Server Protocol: an editor starts it (docs/editors.md)")

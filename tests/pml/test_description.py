@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from typer.testing import CliRunner
@@ -13,6 +14,7 @@ from pml import rule_table
 from pml.cli import app
 from pml.description import IMPORT, PROMPT, SCHEMA, Tag, as_json
 from pml.diagnostics import diagnose_prompt, diagnose_schema
+from pml.nodes import ContextName, LayoutName
 from pml.schema_reader import RESERVED
 
 TAGS = [("schema", name) for name in SCHEMA] + [("prompt", name) for name in (*PROMPT, "city")]
@@ -108,6 +110,12 @@ def test_the_parser_takes_the_content_described_and_no_other(
 @each_tag
 def test_text_stands_where_it_is_described(kind: str, name: str) -> None:
     assert (codes(kind, name, "Hello.") == set()) == known(kind, name).text
+
+
+def test_the_values_are_all_that_the_parser_takes() -> None:
+    values = {name: one.values.keys() for name, one in SCHEMA["schema"].attributes.items()}
+    assert values["layout"] == set(get_args(LayoutName))
+    assert values["attention"] == set(get_args(ContextName))
 
 
 def test_the_json_is_what_the_command_prints() -> None:

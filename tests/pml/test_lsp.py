@@ -1,0 +1,445 @@
+"""The language server: what it says of documents, and what must not bring it down."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from lsp_client import Editor, editor
+from lsprotocol import types
+
+from minillm.tokenizer import ByteTokenizer
+from pml.lsp.answers import completions, diagnostics, symbols
+from pml.lsp.answers import hover as hover_answer
+from pml.lsp.completion import complete
+from pml.lsp.documents import Document, OpenDocument, path_of
+from pml.lsp.hover import hover
+from pml.lsp.places import definition, outline
+from pml.lsp.project import Model, Project
+from pml.lsp.text import Text
+
+SCHEMA = """<schema name="trip">
+  <system>You plan travel.
+    <module name="when">We go in <param name="month" len="6" default="May"/>, by train.</module>
+    <union scaffold="goa">
+      <module name="rome">To Rome. <module name="food">And the food.</module></module>
+      <module name="goa">To Goa, to <param name="what" len="9"/>.</module>
+    </union>
+    <module name="a &lt;b&gt;"/>
+  </system>
+  <scaffold modules="when rome/food"/>
+</schema>
+"""
+PROMPT = """<prompt schema="trip">
+  <when month="June"/><goa><arg name="what">swim</arg></goa><use module="a &lt;b&gt;"/>
+  <user>Where to?</user>
+</prompt>
+"""
+
+
+def told(folder: Path, task: Callable[[Editor], Awaitable[None]], *flags: str) -> None:
+    """Let an editor and a server do `task`."""
+
+    async def session() -> None:
+        async with editor(folder, *flags) as opened:
+            await task(opened)
+
+    asyncio.run(session())
+
+
+def project_with(
+    *documents: tuple[str, str], model: Model | None = None
+) -> tuple[Project, list[Document]]:
+    project = Project(model)
+    for uri, text in documents:
+        project.open[uri] = OpenDocument(uri, text, 1)
+    return project, [one.document() for one in project.open.values()]
+
+
+def everything(document: Document, project: Project, offset: int) -> None:
+    """Ask all that an editor can ask."""
+    diagnostics(document, project)
+    hover_answer(hover(document, offset, project), document)
+    completions(complete(document, offset, project), document, offset, True)
+    definition(document, offset, project)
+    symbols(outline(document), document)
+
+
+class TestDocuments:
+    def test_a_prompt_is_checked_against_the_schema_that_is_being_edited(
+        self, tmp_path: Path
+    ) -> None:
+        async def task(session: Editor) -> None:
+            session.open("ask.pml", PROMPT)
+            (missing,) = await session.diagnostics("ask.pml")
+            assert missing.severity == types.DiagnosticSeverity.Warning
+            assert missing.message.startswith("no schema 'trip' is open, in this folder")
+            session.open("untitled:Untitled-1", SCHEMA)
+            assert await session.diagnostics("untitled:Untitled-1") == []
+            assert await session.diagnostics("ask.pml") == []
+            session.edit("untitled:Untitled-1", 'len="6"', 'len="x"')
+            (wrong,) = await session.diagnostics("untitled:Untitled-1")
+            assert wrong.code == "wrong-value"
+            (broken,) = await session.diagnostics("ask.pml")
+            assert broken.message == (
+                "schema 'trip' has errors; what is said here may be out of date"
+            )
+            (related,) = broken.related_information or ()
+            assert related.location.uri == "untitled:Untitled-1"
+            closing = types.DidCloseTextDocumentParams(
+                types.TextDocumentIdentifier("untitled:Untitled-1")
+            )
+            session.notify(types.TEXT_DOCUMENT_DID_CLOSE, closing)
+            (missing,) = await session.diagnostics("ask.pml")
+            assert missing.code == "other-schema"
+
+        told(tmp_path, task)
+
+    def test_a_schema_on_disk_comes_changes_and_goes(self, tmp_path: Path) -> None:
+        (tmp_path / "schemas").mkdir()
+        (tmp_path / "prompts").mkdir()
+        schema = tmp_path / "schemas" / "trip.xml"
+
+        async def task(session: Editor) -> None:
+            def changed(kind: types.FileChangeType) -> None:
+                events = [types.FileEvent(session.uri("schemas/trip.xml"), kind)]
+                params = types.DidChangeWatchedFilesParams(events)
+                session.notify(types.WORKSPACE_DID_CHANGE_WATCHED_FILES, params)
+
+            session.open("prompts/ask.pml", PROMPT)
+            assert len(await session.diagnostics("prompts/ask.pml")) == 1
+            schema.write_text(SCHEMA)
+            changed(types.FileChangeType.Created)
+            assert await session.diagnostics("prompts/ask.pml") == []
+            schema.write_text(SCHEMA.replace('"goa"', '"mali"'))
+            changed(types.FileChangeType.Changed)
+            (unknown,) = await session.diagnostics("prompts/ask.pml")
+            assert unknown.code == "unknown-module"
+            schema.unlink()
+            changed(types.FileChangeType.Deleted)
+            (missing,) = await session.diagnostics("prompts/ask.pml")
+            assert missing.code == "other-schema"
+
+        told(tmp_path, task)
+
+    def test_the_nearest_schema_of_a_name_is_taken(self, tmp_path: Path) -> None:
+        inner, outer = tmp_path / "a" / "b", tmp_path / "a"
+        inner.mkdir(parents=True)
+        (tmp_path / "far.pml").write_text(SCHEMA)
+        (outer / "near.pml").write_text(SCHEMA.replace("rome", "roma"))
+        (inner / "notes.xml").write_text("<notes/>")
+        prompt = Document((inner / "ask.pml").as_uri(), Text(PROMPT))
+        project = Project()
+        project.folders = (tmp_path,)
+
+        def children() -> list[str]:
+            read = project.schema_of(prompt)
+            assert read is not None and read.tree is not None
+            return [one.name for one in outline(read.document)[0].children[0].children]
+
+        found = project.schema_of(prompt)
+        assert found is not None and found.document.path == outer / "near.pml"
+        (inner / "here.pml").write_text(SCHEMA)
+        found = project.schema_of(prompt)
+        assert found is not None and found.document.path == inner / "here.pml"
+        uri = (inner / "here.pml").as_uri()
+        project.open[uri] = OpenDocument(uri, SCHEMA.replace("when", "if"), 1)
+        assert children()[0] == "if"
+        assert project.schema_names(prompt) == ["trip"]
+
+    @pytest.mark.parametrize(
+        ("uri", "text", "found"),
+        [
+            ("file:///d/x.pml", "<note/>", ["wrong-root"]),
+            ("file:///d/x.xml", "<note/>", []),
+            ("file:///d/x.pml", "", ["malformed-xml"]),
+            ("untitled:x", "<note/>", ["wrong-root"]),
+            ("git:/d/x.pml?ref", "<prompt schema='s'>", ["malformed-xml"]),
+            ("file://host/d/x.pml", "<schema name='s'/>", []),
+            ("file:///d/%00.pml", "<schema name='s'/>", []),
+        ],
+    )
+    def test_documents_of_any_kind(self, uri: str, text: str, found: list[str]) -> None:
+        project, (document,) = project_with((uri, text))
+        assert [one.code for one in diagnostics(document, project)] == found
+
+    def test_what_is_no_file_has_no_path(self) -> None:
+        assert path_of("untitled:a") is None
+        assert path_of("file:///a%20b.pml") == Path("/a b.pml")
+
+
+class TestPositions:
+    def test_after_surrogate_pairs_and_line_ends_of_all_kinds(self, tmp_path: Path) -> None:
+        text = SCHEMA.replace("You plan travel.", "😋 You\u2028plan 𝄞\r\ntravel.\r")
+
+        async def task(session: Editor) -> None:
+            session.open("trip.pml", text)
+            assert await session.diagnostics("trip.pml") == []
+            session.edit("trip.pml", "😋 You", "<b/>😋")
+            (unknown,) = await session.diagnostics("trip.pml")
+            place = session.position("trip.pml", session.texts[session.uri("trip.pml")].index("<b"))
+            assert unknown.range.start == place
+            session.edit("trip.pml", "<b/>😋\u2028", "😋😋<c/>")
+            (unknown,) = await session.diagnostics("trip.pml")
+            assert (unknown.range.start.character, unknown.range.end.character) == (14, 16)
+            assert "**module** `/when`" in (
+                await session.hover("trip.pml", 'module name="when"') or ""
+            )
+
+        told(tmp_path, task)
+
+    def test_a_thousand_quick_edits(self, tmp_path: Path) -> None:
+        source = random.Random(1)
+
+        async def task(session: Editor) -> None:
+            session.open("trip.pml", SCHEMA.replace("travel", "𝄞 travel"))
+            assert await session.diagnostics("trip.pml") == []
+            for _ in range(1_000):
+                text = session.texts[session.uri("trip.pml")]
+                start = source.randrange(len(text) - 3)
+                old = text[start : start + source.randrange(1, 3)]
+                if text.index(old) == start:
+                    session.edit("trip.pml", old, source.choice(["", "\r", "\n", "é", "😋", old]))
+            session.edit(
+                "trip.pml", session.texts[session.uri("trip.pml")], '<schema name="s">\n𝄞<x/>'
+            )
+            (malformed,) = await session.diagnostics("trip.pml")
+            assert malformed.message.startswith("the document ends inside <schema>")
+            (schema,) = await session.symbols("trip.pml")
+            (x,) = schema.children or ()
+            assert x.range.start == types.Position(1, 2)
+
+        told(tmp_path, task)
+
+
+class TestHalfTyped:
+    @pytest.mark.parametrize("model", [None, Model(ByteTokenizer(), 512)], ids=["", "model"])
+    def test_every_beginning_of_a_document(self, model: Model | None) -> None:
+        for end in range(len(PROMPT)):
+            documents = (("untitled:s", SCHEMA), ("untitled:p", PROMPT[:end]))
+            project, (_, document) = project_with(*documents, model=model)
+            everything(document, project, end)
+        for end in range(len(SCHEMA)):
+            project, (document,) = project_with(("untitled:s", SCHEMA[:end]), model=model)
+            everything(document, project, end)
+
+    @pytest.mark.fuzz
+    def test_documents_with_a_piece_missing_or_put_in(self) -> None:
+        source, pieces = random.Random(7), [*"<>/\"'&= \n", "<module ", "</", "<!--", "😋", "<use "]
+        for _ in range(300):
+            schema, prompt = (mutated(text, source, pieces) for text in (SCHEMA, PROMPT))
+            project, documents = project_with(
+                ("untitled:s", schema), ("untitled:p", prompt), model=Model(ByteTokenizer(), 512)
+            )
+            for document in documents:
+                everything(document, project, source.randrange(len(document.text.content) + 1))
+
+    @pytest.mark.parametrize(
+        ("before", "first"),
+        [
+            ("<prompt schema='trip'><", "when"),
+            ("<prompt schema='trip'>go <w", "when"),
+            ("<prompt schema='trip'><rome><", "food"),
+            ("<prompt schema='trip'><user><", "when"),
+            ("<prompt schema='trip'><user><rome><", "food"),
+            ("<prompt schema='trip'><when ", "month"),
+            ("<prompt schema='trip'><when mo", "month"),
+            ("<prompt schema='trip'><use module='", "when"),
+            ("<prompt schema='trip'><goa><arg name='", "what"),
+            ("<prompt schema='trip'><goa></", "/goa"),
+            ("<prompt schema='", "trip"),
+            ("<prompt ", "schema"),
+            ("<", "schema"),
+            ("<schema name='x'><", "module"),
+            ("<schema name='x'><union><", "module"),
+            ("<schema name='x' ", "layout"),
+            ("<schema name='x' attention='", "guaranteed"),
+            ("<schema name='x'><module cache='f", "true"),
+            ("<schema name='x'><zebra><", None),
+            ("<prompt schema='trip'><nowhere ", None),
+            ("<prompt schema='trip'>Text ", None),
+            ("<prompt schema='trip'><!-- <", None),
+        ],
+    )
+    def test_what_is_proposed_first(self, before: str, first: str | None) -> None:
+        project, (_, document) = project_with(("untitled:s", SCHEMA), ("untitled:p", before))
+        found = complete(document, len(before), project)
+        assert (found[0].label if found else None) == first
+
+    def test_a_module_whose_name_is_no_tag_is_proposed_by_use(self) -> None:
+        before = "<prompt schema='trip'><"
+        project, (_, document) = project_with(("untitled:s", SCHEMA), ("untitled:p", before))
+        (found,) = (p for p in complete(document, len(before), project) if p.label == "a <b>")
+        assert found.before == 'use module="a &lt;b&gt;"'
+
+    @pytest.mark.parametrize(
+        ("marked", "labels"),
+        [
+            ('<union scaffold="|"><module name="a"/><module name="b"/></union>', ["a", "b"]),
+            (
+                '<module name="a"><module name="b"/></module><scaffold modules="a a/|"/>',
+                ["a", "a/b"],
+            ),
+        ],
+    )
+    def test_names_of_modules_in_a_schema(self, marked: str, labels: list[str]) -> None:
+        marked = f'<schema name="s">{marked}</schema>'
+        project, (document,) = project_with(("untitled:s", marked.replace("|", "")))
+        assert [p.label for p in complete(document, marked.index("|"), project)] == labels
+
+
+def mutated(text: str, source: random.Random, pieces: list[str]) -> str:
+    for _ in range(source.randrange(1, 4)):
+        start = source.randrange(len(text))
+        stop = start + source.choice([0, 0, 1, 5, 40])
+        text = text[:start] + source.choice([*pieces, ""]) + text[stop:]
+    return text
+
+
+class TestDefinitions:
+    @pytest.mark.parametrize(
+        ("word", "skip", "declared"),
+        [
+            ("<when", 1, '<module name="when"'),
+            ("month", 0, '<param name="month"'),
+            ("</goa", 3, '<module name="goa"'),
+            ("<arg", 1, '<param name="what"'),
+            ("a &lt;b", 1, '<module name="a &lt;b'),
+            ("trip", 0, "<schema"),
+            ("<user", 1, None),
+            ("Where", 1, None),
+        ],
+    )
+    def test_of_a_prompt(self, word: str, skip: int, declared: str | None) -> None:
+        project, (_, prompt) = project_with(("untitled:s", SCHEMA), ("untitled:p", PROMPT))
+        found = definition(prompt, PROMPT.index(word) + skip, project)
+        assert (found is None) == (declared is None)
+        assert found is None or SCHEMA[found.start :].startswith(declared or "")
+
+    @pytest.mark.parametrize(
+        ("word", "declared"),
+        [
+            ('goa">\n', '<module name="goa"'),
+            ("when rome", '<module name="when"'),
+            ('rome/food"', '<module name="food"'),
+            ("goa/>", None),
+        ],
+    )
+    def test_of_a_schema(self, word: str, declared: str | None) -> None:
+        project, (schema,) = project_with(
+            ("untitled:s", SCHEMA.replace("</union>", "</union><goa/>"))
+        )
+        found = definition(schema, schema.text.content.index(word) + 1, project)
+        assert (found is None) == (declared is None)
+        assert found is None or schema.text.content[found.start :].startswith(declared or "")
+
+    def test_of_a_file(self, tmp_path: Path) -> None:
+        text = (
+            '<schema name="s"><module name="m" src="a.txt"/><module name="n" src="b.txt"/></schema>'
+        )
+        (tmp_path / "a.txt").write_text("Hello")
+        project, (schema,) = project_with(((tmp_path / "s.pml").as_uri(), text))
+        found = definition(schema, text.index("a.txt"), project)
+        assert found is not None and found.uri == (tmp_path / "a.txt").as_uri()
+        assert definition(schema, text.index("b.txt"), project) is None
+        (missing,) = diagnostics(schema, project)
+        assert missing.code == "include"
+
+
+class TestWithAModel:
+    def test_a_prompt_that_does_not_fit_its_positions(self) -> None:
+        prompt = PROMPT.replace('"June"', '"a month of rain"')
+        documents = (("untitled:s", SCHEMA), ("untitled:p", prompt))
+        project, (_, document) = project_with(*documents, model=Model(ByteTokenizer(), 512))
+        (found,) = diagnostics(document, project)
+        assert found.code == "does-not-fit"
+        assert prompt.splitlines()[found.range.start.line][
+            found.range.start.character :
+        ].startswith("month=")
+
+    @pytest.mark.parametrize(
+        ("old", "new", "message"),
+        [
+            ('default="May"', 'default="December"', "the default of parameter 'month' has 8"),
+            ('name="trip"', 'name="trip" attention="learned"', 'attention "learned" is not'),
+        ],
+    )
+    def test_a_schema_that_cannot_be_laid_out(self, old: str, new: str, message: str) -> None:
+        documents = (("untitled:s", SCHEMA.replace(old, new)), ("untitled:p", PROMPT))
+        project, (schema, prompt) = project_with(*documents, model=Model(ByteTokenizer(), 512))
+        (found,) = diagnostics(schema, project)
+        assert found.message.startswith(message)
+        (told_of,) = diagnostics(prompt, project)
+        assert told_of.message.startswith("schema 'trip' has errors")
+
+    def test_in_the_packed_layout_positions_are_the_prompts(self) -> None:
+        schema = SCHEMA.replace('name="trip"', 'name="trip" layout="packed"')
+        documents = (("untitled:s", schema), ("untitled:p", PROMPT))
+        project, (read, prompt) = project_with(*documents, model=Model(ByteTokenizer(), 512))
+        declared = hover(read, schema.index("module") + 1, project)
+        assert declared and "each prompt gives it its positions" in declared.markdown
+        imported = hover(prompt, PROMPT.index("<goa") + 1, project)
+        assert imported and "in this prompt: positions " in imported.markdown
+
+
+@pytest.mark.fuzz
+def test_a_schema_of_twenty_thousand_modules(tmp_path: Path) -> None:
+    module = (
+        '<module name="m{}">The module of that number says a few words, and that is all.</module>\n'
+    )
+    text = (
+        '<schema name="large">\n' + "".join(module.format(i) for i in range(20_000)) + "</schema>"
+    )
+    assert len(text) > 1_500_000
+
+    async def task(session: Editor) -> None:
+        session.open("large.pml", text)
+        session.open("ask.pml", '<prompt schema="large"><m19999/></prompt>')
+        assert await session.diagnostics("large.pml") == []
+        assert await session.diagnostics("ask.pml") == []
+        started = time.perf_counter()
+        assert "`/m19999`" in (await session.hover("ask.pml", "m19999") or "")
+        assert len((await session.symbols("large.pml"))[0].children or ()) == 20_000
+        assert time.perf_counter() - started < 20
+
+    told(tmp_path, task)
+
+
+def command(code: str, *arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code + "; from pml.cli import main; main()", *arguments],
+        input="",
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_without_pygls_one_line_says_so() -> None:
+    done = command("import sys; sys.modules['pygls.lsp.server'] = None", "lsp")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: the language server needs the package pygls")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_model_that_is_not_there_is_told_before_anything_is_served(tmp_path: Path) -> None:
+    done = command("pass", "lsp", "--model", str(tmp_path / "none"))
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_an_editor_that_hangs_up_ends_the_server() -> None:
+    done = command("pass", "lsp")
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
+
+
+def test_the_server_does_without_torch() -> None:
+    code = "import sys, pml.cli, pml.lsp.server; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
