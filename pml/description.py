@@ -1,7 +1,7 @@
 """The language as data, for editors: its tags, their attributes, values and content, its rules.
 
-`pml language --json` prints `as_json()`. A test asks the parser about every tag, attribute, value and
-child that stands here, and about every one that does not.
+`pml language --json` prints `as_json()`. A test asks the parser about every tag, attribute, value
+and child that stands here, and about every one that does not.
 """
 
 from __future__ import annotations
