@@ -1,4 +1,4 @@
-"""`pml`: check and map documents, run and explain prompts, compare with full prefill; serve editors.
+"""`pml`: check and map documents, run and explain prompts, compare with full prefill, edit.
 
 Exit codes as in `minillm.console`, and 3 for documents that are wrong. What needs no model's
 weights (`--help`, `check`, `fmt`, `map`, `discover`, `lsp`) never imports torch.

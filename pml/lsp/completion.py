@@ -13,8 +13,7 @@ from pml.lsp.documents import Document
 from pml.lsp.project import Project
 from pml.lsp.scan import Cursor, Tag, cursor_at
 from pml.lsp.scope import Scope, is_tag_name, scope_in_prompt, scope_in_schema
-from pml.nodes import Schema, children_of, parameters_of
-from pml.schema_reader import ROLES
+from pml.nodes import ROLES, Schema, children_of, parameters_of
 
 _MOST_PATHS = 1_000
 

@@ -12,9 +12,8 @@ from pml.lsp.documents import Document
 from pml.lsp.project import Project, ReadSchema
 from pml.lsp.scan import Cursor, Tag, cursor_at, elements_in
 from pml.lsp.scope import Scope, scope_in_prompt, scope_in_schema
-from pml.nodes import PromptUnion, unions_of
+from pml.nodes import ROLES, PromptUnion, unions_of
 from pml.prompt import parse_prompt
-from pml.schema_reader import ROLES
 
 _NO_MODEL = "*Positions and tokens: start `pml lsp --model DIR`.*"
 _BROKEN = "*Positions and tokens: when the schema has no errors.*"

@@ -10,8 +10,7 @@ from pml.lsp.documents import Document
 from pml.lsp.project import Project
 from pml.lsp.scan import Cursor, Element, Tag, cursor_at, elements
 from pml.lsp.scope import Scope, imported, scope_in_prompt, scope_in_schema
-from pml.nodes import Schema
-from pml.schema_reader import ROLES
+from pml.nodes import ROLES, Schema
 
 Kind = Literal["schema", "module", "union", "parameter", "scaffold", "role", "prompt", "import"]
 

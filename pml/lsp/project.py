@@ -21,7 +21,7 @@ from pml.diagnostics import Checked, diagnose_schema
 from pml.errors import PMLError
 from pml.lsp.documents import Document, OpenDocument
 from pml.lsp.files import SchemaFiles, files_below, files_in
-from pml.planner import NotBuiltYet, Planner
+from pml.planner import Planner
 from pml.schema import Schema
 
 
@@ -31,6 +31,8 @@ class Model:
 
     tokenizer: Tokenizer
     max_positions: int
+    alibi_slope: float | None = None
+    """in the middle head; None if the model knows positions otherwise"""
 
 
 @dataclass(frozen=True)
@@ -92,8 +94,6 @@ class Project:
             return Planner.of(schema, self.model.tokenizer, self.model.max_positions), None
         except PMLError as error:
             return None, error
-        except NotBuiltYet as error:
-            return None, PMLError(str(error), schema.at)
 
     def schema_of(self, prompt: Document) -> ReadSchema | None:
         """The schema that a prompt asks for, found as this file's beginning says."""

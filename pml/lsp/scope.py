@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from pml.lsp.scan import Tag
 from pml.nodes import (
+    ROLES,
     ModulePath,
     PromptModule,
     PromptParameter,
@@ -17,7 +18,6 @@ from pml.nodes import (
     parameters_of,
     places_of,
 )
-from pml.schema_reader import ROLES
 
 Owner = Schema | PromptModule
 
