@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
-from pml import rule_table
 from pml.nodes import ROLES, ContextName, LayoutName
+from pml.rule_table import ERRORS, WARNINGS
 from pml.schema_reader import RESERVED
 
 
@@ -56,7 +56,7 @@ _ATTENTIONS: dict[ContextName, str] = {
     "guaranteed": "modules see what every prompt that imports them holds before them (the default)",
     "isolated": "modules see their own earlier text only (the paper)",
     "joint": "modules see everything before them in the schema; for comparison only",
-    "learned": "read, but not built yet",
+    "learned": "as guaranteed, and whatever earlier prompts began with in the same way",
 }
 _SPACE = _one_of(
     "What becomes of white space.",
@@ -183,6 +183,8 @@ def as_json() -> dict[str, object]:
         "import": asdict(IMPORT),
         "reserved_names": [*RESERVED],
         "rules": {
-            code: {"severity": "error", "doc": doc} for code, doc in rule_table.ERRORS.items()
+            code: {"severity": severity, "doc": doc}
+            for severity, rules in (("error", ERRORS), ("warning", WARNINGS))
+            for code, doc in rules.items()
         },
     }

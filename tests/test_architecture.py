@@ -31,7 +31,7 @@ ORDER = {
     """,
     "pml": """
         errors rule_table source malformed markup nodes attributes whitespace include rules
-        schema_reader schema check prompt diagnostics elements writer build description
+        schema_reader schema check prompt diagnostics description elements writer build
         concrete runs formatting
         program.expressions program.source program.pieces program.naming program.branches
         program.texts program.signature program.scope program.refused program.compiler program
@@ -45,7 +45,7 @@ ORDER = {
         reference encoder store assembly deviation library completion engine explain estimate
         compare demo
         cli.documents cli.output cli.language cli.checking cli.formatting cli.compile
-        cli.discovering cli.editing cli.running cli
+        cli.editing cli.discovering cli.running cli
     """,
 }
 """A module imports only from those before it in its own list, and `pml` from all of `minillm`."""
@@ -57,7 +57,7 @@ TORCH_FREE = {
     """,
     "pml": """
         errors rule_table source malformed markup nodes attributes whitespace include rules
-        schema_reader schema check prompt diagnostics elements writer build description
+        schema_reader schema check prompt diagnostics description elements writer build
         concrete runs formatting
         program.expressions program.source program.pieces program.naming program.branches
         program.texts program.signature program.scope program.refused program.compiler program

@@ -11,7 +11,7 @@ import typer
 from minillm.console import FAILED, Failure, note, print_json
 from minillm.flags import JsonFlag, VerboseFlag
 from minillm.tokenizer import load_tokenizer
-from pml.cli.language import max_positions
+from pml.cli.language import alibi_slope, max_positions
 from pml.description import PROMPT, SCHEMA, as_json
 from pml.lsp.project import Model
 
@@ -34,11 +34,15 @@ def lsp(
             raise
         advice = 'pip install "modular-prompt-cache[editor]"'
         raise Failure(f"the language server needs the package {package}: {advice}") from None
-    known = Model(load_tokenizer(model), max_positions(model)) if model else None
+    known = _read(model) if model else None
     if sys.stdin.isatty():
         note("this speaks the Language Server Protocol: an editor starts it (docs/editors.md)")
     if not serve(known):
         raise typer.Exit(FAILED)
+
+
+def _read(model: Path) -> Model:
+    return Model(load_tokenizer(model), max_positions(model), alibi_slope(model))
 
 
 def language(as_json_: JsonFlag = False) -> None:

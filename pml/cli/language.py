@@ -77,6 +77,7 @@ def alibi_slope(model: Path) -> float | None:
 
 
 def max_positions(model: Path) -> int:
+    """The model's context, in tokens."""
     return int(_shape(model)["max_positions"])
 
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from lsprotocol import types
 
 from pml.diagnostics import Diagnostic
-from pml.errors import Location
+from pml.errors import Location, PMLError
+from pml.formatting import format_document
 from pml.lsp import completion, places
 from pml.lsp.checks import diagnose
 from pml.lsp.documents import Document
@@ -153,3 +154,15 @@ def symbols(found: Sequence[places.Symbol], document: Document) -> list[types.Do
         )
         for one in found
     ]
+
+
+def formatting(document: Document) -> list[types.TextEdit] | None:
+    """The whole text in its canonical form; None where it has none or is in it already."""
+    content = document.text.content
+    try:
+        formatted = format_document(content, document.uri)
+    except PMLError:
+        return None
+    if formatted == content:
+        return None
+    return [types.TextEdit(range_of(document.text, 0, len(content)), formatted)]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
-from pml.diagnostics import Diagnostic, as_diagnostics, diagnose_prompt, diagnose_schema
+from pml.diagnostics import Diagnostic, Lines, as_diagnostics, diagnose_prompt, diagnose_schema
 from pml.errors import PMLError, Related, closest, did_you_mean, quoted
+from pml.lint import lint
 from pml.lsp.documents import Document
 from pml.lsp.project import Project, ReadSchema
 from pml.prompt import Prompt
@@ -21,7 +23,8 @@ def diagnose(document: Document, project: Project) -> list[Diagnostic]:
     if document.is_schema:
         read = project.read(document)
         found = [*read.checked.diagnostics]
-        return found + (_said([read.trouble], document) if read.trouble else [])
+        found += _said([read.trouble], document) if read.trouble else []
+        return found + _warnings(read, (), document, project)
     if document.path is not None and document.path.suffix != ".pml":
         return []
     checked = diagnose_schema(document.text.content, document.uri)
@@ -42,9 +45,25 @@ def _of_prompt(document: Document, project: Project) -> list[Diagnostic]:
     elif checked.tree is not None and not found and read is not None and read.planner is not None:
         try:
             read.planner.plan(checked.tree)
+            found += _warnings(read, [checked.tree], document, project)
         except PMLError as error:
             found += _said([error], document)
     return found
+
+
+def _warnings(
+    read: ReadSchema, prompts: Sequence[Prompt], document: Document, project: Project
+) -> list[Diagnostic]:
+    """The warnings of `pml check` that are about this document; they need a model."""
+    if read.planner is None or read.good is None or project.model is None:
+        return []
+    lines = Lines(document.text.content, document.uri)
+    found = lint(read.good, prompts, read.planner, project.model.alibi_slope)
+    return [
+        replace(one, end=lines.end_of(one.at))
+        for one in found
+        if one.at is not None and one.at.file == document.uri
+    ]
 
 
 def _first_error(read: ReadSchema) -> Diagnostic | None:

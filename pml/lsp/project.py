@@ -31,6 +31,8 @@ class Model:
 
     tokenizer: Tokenizer
     max_positions: int
+    alibi_slope: float | None = None
+    """in the middle head; None if the model knows positions otherwise"""
 
 
 @dataclass(frozen=True)

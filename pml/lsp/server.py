@@ -210,3 +210,12 @@ class _Protocol(LanguageServerProtocol):
         if document is None:
             return None
         return await self.work(lambda: answers.symbols(outline(document), document))
+
+    @lsp_method(types.TEXT_DOCUMENT_FORMATTING)
+    async def lsp_formatting(
+        self, params: types.DocumentFormattingParams
+    ) -> list[types.TextEdit] | None:
+        document = self.document(params.text_document)
+        if document is None:
+            return None
+        return await self.work(lambda: answers.formatting(document))

@@ -131,6 +131,14 @@ class Editor:
         params = types.DocumentSymbolParams(identifier)
         return [*await self.request(types.TEXT_DOCUMENT_DOCUMENT_SYMBOL, params)]
 
+    async def format(self, name: str) -> list[types.TextEdit] | None:
+        identifier = types.TextDocumentIdentifier(self.uri(name))
+        options = types.FormattingOptions(tab_size=2, insert_spaces=True)
+        params = types.DocumentFormattingParams(identifier, options)
+        found: list[types.TextEdit] | None
+        found = await self.request(types.TEXT_DOCUMENT_FORMATTING, params)
+        return found
+
 
 def _replaced(data: Any, old: str, new: str) -> Any:
     if isinstance(data, dict):

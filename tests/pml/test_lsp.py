@@ -364,14 +364,21 @@ class TestWithAModel:
         ].startswith("month=")
 
     def test_a_schema_that_cannot_be_laid_out(self) -> None:
-        wrong = SCHEMA.replace('default="May"', 'default="December"')
-        message = "the default of parameter 'month' has 8"
-        documents = (("untitled:s", wrong), ("untitled:p", PROMPT))
+        text = SCHEMA.replace('default="May"', 'default="December"')
+        documents = (("untitled:s", text), ("untitled:p", PROMPT))
         project, (schema, prompt) = project_with(*documents, model=Model(ByteTokenizer(), 512))
         (found,) = diagnostics(schema, project)
-        assert found.message.startswith(message)
+        assert found.message.startswith("the default of parameter 'month' has 8")
         (told_of,) = diagnostics(prompt, project)
         assert told_of.message.startswith("schema 'trip' has errors")
+
+    def test_warnings_stand_in_the_document_that_they_are_about(self) -> None:
+        long = SCHEMA.replace("by train.", "by train. " * 30)
+        documents = (("untitled:s", long), ("untitled:p", PROMPT))
+        project, (schema, prompt) = project_with(*documents, model=Model(ByteTokenizer(), 200))
+        (found,) = diagnostics(schema, project)
+        assert (found.code, found.severity) == ("schema-context", types.DiagnosticSeverity.Warning)
+        assert {one.code for one in diagnostics(prompt, project)} == {"does-not-fit"}
 
     def test_in_the_packed_layout_positions_are_the_prompts(self) -> None:
         schema = SCHEMA.replace('name="trip"', 'name="trip" layout="packed"')

@@ -67,6 +67,10 @@ async def write_a_prompt(session: Editor, folder: Path) -> None:
     assert "travel" in await session.complete("prompt.pml", "travel", 0)
     assert {"true", "false"} == (await session.complete("schema.pml", 'true"', 0)).keys()
 
+    session.note("The prompt in its canonical form: a blank too many goes.")
+    (edit,) = await session.format("prompt.pml") or ()
+    assert '<trip duration="seven days">' in edit.new_text
+
     session.note("The schema is changed; the prompt is told at once.")
     session.edit("schema.pml", 'name="frugal"', 'name="thrifty"')
     assert await session.diagnostics("schema.pml") == []
