@@ -29,9 +29,16 @@ class PrefixIndex(Generic[Item]):
         self._outer: list[int] = []
         for index, key in enumerate(self._keys):
             self._outer.append(self._beginning(key, index - 1))
+        self._shortest = min(map(len, self._keys), default=0)
+        self._starts = {key[: self._shortest] for key in self._keys}
 
-    def at(self, text: str, start: int) -> Iterator[Item]:
+    def at(self, text: str, start: int) -> Iterable[Item]:
         """The items whose text stands at `start`, longer keys first."""
+        if text[start : start + self._shortest] in self._starts:  # mostly not
+            return self._searched(text, start)
+        return ()
+
+    def _searched(self, text: str, start: int) -> Iterator[Item]:
         head = text[start : start + _LONGEST_KEY]
         index = self._beginning(head, bisect_right(self._keys, head) - 1)
         while index >= 0:
