@@ -10,12 +10,23 @@ from spec_documents import Declared, DoesNotFit, Path, Span, Tag
 from minillm.tokenizer import Tokenizer
 
 
+@dataclass(frozen=True)
+class Stood:
+    """A span of the schema, text or slot, the position of its first token, and whose import selects
+    it; `filled`: a slot with an argument of at least a token."""
+
+    span: Span
+    start: int
+    tag: Tag
+    filled: bool = False
+
+
 @dataclass
 class Standing:
-    """What a prompt selects and says, each with its position: `spans` of the schema, slots among
-    them, by their first token; `fresh` the tokens of arguments and new text."""
+    """What a prompt selects of the schema, and the tokens of arguments and new text, each with its
+    position."""
 
-    spans: list[tuple[Span, int]] = field(default_factory=list)
+    spans: list[Stood] = field(default_factory=list)
     fresh: list[tuple[int, int]] = field(default_factory=list)
 
     def put(self, ids: list[int], start: int) -> None:
@@ -24,14 +35,15 @@ class Standing:
     def put_span(self, span: Span, start: int, tag: Tag, tokenizer: Tokenizer) -> None:
         """The span of an import. An argument's tokens take the slot's positions from its start; a
         default is computed fresh like an argument."""
-        self.spans.append((span, start))
+        ids: list[int] = []
         if span.slot is not None:
             text = tag.arguments.get(span.slot.name, span.slot.default)
             assert text is not None
             ids = tokenizer.encode(text)
             if len(ids) > span.slot.length:
                 raise DoesNotFit(len(ids), span.slot.length)
-            self.put(ids, start)
+        self.spans.append(Stood(span, start, tag, bool(ids)))
+        self.put(ids, start)
 
 
 def stand_packed(declared: Declared, prompt: Tag, tokenizer: Tokenizer) -> Standing:

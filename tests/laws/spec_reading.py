@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from spec_documents import Declared, DoesNotFit, Span, read_prompt, read_schema
-from spec_positions import Standing, stand_fixed, stand_packed
+from spec_positions import Standing, Stood, stand_fixed, stand_packed
 
 from minillm.tokenizer import Tokenizer
 from pml.nodes import Prompt, Schema
+from pml.recompute import NOTHING, Recompute
 
 Named = tuple[int, int, str]  # a token's position, id, and kind: "cached", "fresh" or "ghost"
 Reading = Counter[tuple[Named, tuple[Named, ...]]]
@@ -49,7 +50,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Choice:
-    """A state of a span, the spans of its whole closure, and which context it is of."""
+    """A state of a span, and the spans of its whole closure, of which it is the last."""
 
     state: State
     seen: list[Span]
@@ -63,6 +64,7 @@ def read(
     layout: str,
     attention: str,
     short: int = 16,
+    recompute: Recompute = NOTHING,
 ) -> tuple[Reading, int]:
     """The oracle's tokens, each with whom it sees, and the next position."""
     declared, tag = read_schema(schema, tokenizer), read_prompt(prompt, tokenizer)
@@ -72,14 +74,14 @@ def read(
         attention = "guaranteed"
     states = _States(declared, layout == "packed", attention)
     fresh = list(standing.fresh)
-    placed: dict[Node, bool] = {}  # and whether it is text, no slot
-    for span, start in standing.spans:
-        choice = states.chosen(span, start, standing)
-        if not _is_fresh(span, start, choice, standing, attention, short):
-            placed[Node(choice.state, start)] = span.slot is None
-        elif span.slot is None:
-            fresh += enumerate(span.ids, start)
-    return _sight(placed, fresh)
+    placed: dict[Node, Stood] = {}
+    for stood in standing.spans:
+        choice = states.chosen(stood, standing)
+        if not _is_fresh(stood, choice, standing, attention, short):
+            placed[Node(choice.state, stood.start)] = stood
+        elif stood.span.slot is None:
+            fresh += enumerate(stood.span.ids, stood.start)
+    return _sight(placed, fresh, recompute)
 
 
 class _States:
@@ -89,19 +91,18 @@ class _States:
         self.declared, self.packed, self.attention = declared, packed, attention
         self.known: dict[object, State] = {}
 
-    def chosen(self, span: Span, start: int, standing: Standing) -> Choice:
+    def chosen(self, stood: Stood, standing: Standing) -> Choice:
         """The reuse rule. A state may be used in a prompt if and only if the texts of its whole
         closure are selected by that prompt and precede it there. Of several usable states of a
         span the one whose closure has the most distinct tokens is taken (ties: declared first).
 
         `joint` breaks this, and only in its own base.
         """
-        before = {other for other, position in standing.spans if position < start}
+        before = {other.span for other in standing.spans if other.start < stood.start}
         usable = [
             choice
-            for choice in self.choices(span)
-            if all(other in before for other in choice.seen if other is not span)
-            or (choice.is_base and self.attention == "joint")
+            for choice in self.choices(stood.span)
+            if before.issuperset(choice.seen[:-1]) or (choice.is_base and self.attention == "joint")
         ]
         richness = [
             sum(len(node.state.ids) for node in Node(choice.state, 0).closure())
@@ -160,47 +161,46 @@ class _States:
         return nodes[-1][0]
 
 
-def _is_fresh(
-    span: Span, start: int, choice: Choice, standing: Standing, attention: str, short: int
-) -> bool:
+def _is_fresh(stood: Stood, choice: Choice, standing: Standing, attention: str, short: int) -> bool:
     """Whether the schema's text is computed afresh: of `cache="false"` modules, or anonymous text
     of at most `short` tokens that follows modules it could not see. *Decided*: under `guaranteed`
-    only, and not where its state, one of a scaffold, has seen all modules before it."""
+    and `learned` only, and not where its state, one of a scaffold, has seen all modules before it;
+    *read as*: nothing has seen both of two imports of one module."""
+    span = stood.span
     if not span.cached:
         return True
-    if span.owner != () or span.slot or attention != "guaranteed" or len(span.ids) > short:
+    if span.owner != () or span.slot or len(span.ids) > short:
         return False
-    before = [other for other, position in standing.spans if position < start and other.owner]
-    return any(other not in choice.seen for other in before)
+    if attention in ("isolated", "joint"):
+        return False
+    modules = [o.span for o in standing.spans if o.start < stood.start and o.span.owner != ()]
+    return len(modules) > len(set(modules)) or not set(modules) <= set(choice.seen)
 
 
-def _sight(placed: dict[Node, bool], fresh: list[tuple[int, int]]) -> tuple[Reading, int]:
+def _sight(
+    placed: dict[Node, Stood], fresh: list[tuple[int, int]], recompute: Recompute
+) -> tuple[Reading, int]:
     """The tokens of all closures of the placed nodes, equal nodes taken once, and the fresh tokens,
     each with whom it sees."""
-    texts = [node for node, is_text in placed.items() if is_text]
-    live = [(node.start + i, node) for node in texts for i in range(len(node.state.ids))]
-    if not live and not fresh:
+    ids = {p: id for n, s in placed.items() if not s.span.slot for p, id in _tokens(n)}
+    if not ids and not fresh:
         raise DoesNotFit(0, 0)
-    last = max(position for position, _ in (*live, *fresh))
+    last = max(*ids, *(position for position, _ in fresh), -1)
+    recomputed = _recomputed(sorted(ids), list(placed.values()), recompute)
     # *Decided*: what stands last is computed, so that there are logits.
-    recomputed = next((node for position, node in live if position == last), None)
+    recomputed |= {last} & ids.keys()
 
     def named(node: Node) -> list[Named]:
-        cached = placed.get(node, False)
+        # Neither placeholder nor recomputed, and placed.
+        cached = node in placed and not placed[node].span.slot
         return [
-            (
-                position,
-                id,
-                "cached" if cached and (position, node) != (last, recomputed) else "ghost",
-            )
-            for position, id in enumerate(node.state.ids, node.start)
+            (position, id, "cached" if cached and position not in recomputed else "ghost")
+            for position, id in _tokens(node)
         ]
 
+    fresh = [*fresh, *((position, ids[position]) for position in recomputed)]
     computed: list[Named] = [(position, id, "fresh") for position, id in fresh]
-    if recomputed is not None:
-        computed.append((last, recomputed.state.ids[-1], "fresh"))
-    # What is neither placeholder nor recomputed.
-    visible = [token for node in texts for token in named(node) if token[2] == "cached"] + computed
+    visible = [token for node in placed for token in named(node) if token[2] == "cached"]
     reading: Reading = Counter()
     for node in {node for one in placed for node in one.closure()}:
         # A token of a node sees itself, and the tokens of that node and of the nodes in its
@@ -208,8 +208,30 @@ def _sight(placed: dict[Node, bool], fresh: list[tuple[int, int]]) -> tuple[Read
         seen = [token for other in (node, *node.context()) for token in named(other)]
         reading.update(_with_sight(named(node), seen))
     # A fresh token sees itself and, at smaller positions, the fresh and the visible.
-    reading.update(_with_sight(computed, visible))
+    reading.update(_with_sight(computed, visible + computed))
     return reading, last + 1
+
+
+def _tokens(node: Node) -> Iterator[tuple[int, int]]:
+    """Positions and ids."""
+    return enumerate(node.state.ids, node.start)
+
+
+def _recomputed(cached: list[int], spans: list[Stood], recompute: Recompute) -> set[int]:
+    """The cached positions, ascending, of which the prompt asks that they be computed afresh."""
+    found = set(cached) & recompute.positions  # a list
+    for stood in spans:
+        if stood.filled:  # the k tokens after each filled parameter; *read as*: k cached ones
+            behind = [position for position in cached if position > stood.start]
+            found.update(behind[: recompute.after_parameters])
+    own: dict[int, list[int]] = {}  # of each import
+    for stood in sorted(spans, key=lambda stood: stood.start):
+        if stood.span.owner != () and not stood.span.slot:
+            positions = range(stood.start, stood.start + len(stood.span.ids))
+            own.setdefault(id(stood.tag), []).extend(positions)
+    for positions in own.values():  # the first k tokens of each module
+        found.update(positions[: recompute.first])
+    return found
 
 
 def _with_sight(
