@@ -27,6 +27,7 @@ from pml.nodes import (
 )
 from pml.prompt import parse_prompt
 from pml.schema import parse_schema
+from pml.schema_reader import RESERVED
 from pml.writer import write_prompt, write_schema
 
 PUBLIC = Path(__file__).parent / "data" / "reference_schemas"
@@ -71,7 +72,9 @@ def children(draw: st.DrawFn, depth: int, in_role: bool) -> tuple[SchemaNode, ..
 
 @st.composite
 def modules(draw: st.DrawFn, depth: int, in_role: bool) -> PromptModule:
-    return PromptModule(draw(names), draw(st.booleans()), draw(children(depth, in_role)))
+    # Hypothesis also draws words that it finds in the code, `arg` and `use` among them.
+    name = draw(names.filter(lambda name: name not in RESERVED))
+    return PromptModule(name, draw(st.booleans()), draw(children(depth, in_role)))
 
 
 @st.composite
