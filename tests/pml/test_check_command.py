@@ -112,7 +112,7 @@ def test_what_takes_a_tokenizer_has_a_place_too() -> None:
 
 
 def test_gaps_cost_where_distance_does(home: Path) -> None:
-    union = f"<union><module name='x'>{'sea ' * 12}</module><module name='y'/></union>"
+    union = f"<union><module name='x'>{'sea ' * 24}</module><module name='y'/></union>"
     documents = (f"<schema name='s'>{union}go</schema>", "<prompt schema='s'><y/>now</prompt>")
     assert check(*documents, "--model", "tiny").stderr == ""
     config = home / "alibi" / "config.json"
