@@ -15,6 +15,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from minillm.bench import faster_dtype
 from minillm.console import amount, duration, note
 from minillm.flags import load_model
 from pml.compare import Comparison, Progress, compare
@@ -36,8 +37,9 @@ COLUMNS = (
 )
 
 
-def run(model_dir: Path, *, dtype: str, threads: int | None, repeats: int = 5) -> None:
+def run(model_dir: Path, *, dtype: str | None, threads: int | None, repeats: int = 5) -> None:
     """Encode, compare and show; raises what `load_model` and `PromptCache` raise."""
+    dtype = dtype or str(faster_dtype()).removeprefix("torch.")
     model = load_model(model_dir, dtype, "cpu", threads)
     cache = PromptCache(model)
     schema = cache.add_schema(EXAMPLE / "schema.pml")

@@ -255,7 +255,10 @@ def _save_logits(found: Comparison, path: Path) -> None:
 
 def demo(
     model: ModelFlag = Path("weights/smollm2-135m-instruct"),
-    dtype: DTypeFlag = DType.bfloat16,
+    dtype: Annotated[
+        DType | None,
+        typer.Option("--dtype", help="Default: bfloat16 or float32, whichever is faster here."),
+    ] = None,
     threads: ThreadsFlag = None,
     verbose: VerboseFlag = False,
 ) -> None:

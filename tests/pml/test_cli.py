@@ -310,7 +310,7 @@ def test_demo_hands_its_flags_on(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[object] = []
     monkeypatch.setattr("pml.demo.run", lambda model, **flags: asked.append((model, flags)))
     assert pml("demo", "--model", "tiny", "--threads", 1).exit_code == 0
-    assert asked == [(Path("tiny"), {"dtype": "bfloat16", "threads": 1})]
+    assert asked == [(Path("tiny"), {"dtype": None, "threads": 1})]
 
 
 class TestExitCodes:
