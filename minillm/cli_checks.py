@@ -53,7 +53,7 @@ def verify(
     decode = "" if found.decode is None else f", {found.decode:.1e} in decode"
     print(
         f"{model.name}: as converted; {found.rows} rows of logits are off by {found.prefill:.1e} "
-        f"of their range in prefill{decode} ({dtype}, limit {found.limit:.0e})"
+        f"of their range in prefill{decode} ({dtype}, limit {found.limit:g})"
     )
 
 

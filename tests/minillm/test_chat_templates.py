@@ -119,11 +119,11 @@ def test_nothing_like_a_known_template_is_taken_for_it(count: int) -> None:
 
 
 def test_recognising_takes_no_time_whatever_the_template() -> None:
-    started = time.monotonic()
+    started = time.process_time()
     for part in ("{%", "{{ '", "{{ 'a' ", "{# ", "'\\", "{% '\\'"):
         assert recognise(part * (MAX_LENGTH // len(part)), NAMES) is None
     assert recognise(CHATML + " " * MAX_LENGTH, NAMES) is None
-    assert time.monotonic() - started < 2
+    assert time.process_time() - started < 2
 
 
 def turns(user: str, assistant: str, system: str = "", ask: str = "") -> str:

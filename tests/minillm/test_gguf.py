@@ -21,7 +21,7 @@ from minillm.ggml import CHUNK_WEIGHTS, TENSOR_TYPES, TensorType
 from minillm.gguf import GGUFFile
 from minillm.gguf_values import MAX_ARRAY_ITEMS, MAX_STRING_BYTES, MAX_TEMPLATE_BYTES, StringArray
 
-SECONDS = 2.0
+SECONDS = 2.0  # of computing: other tests may run beside
 
 
 @pytest.fixture
@@ -241,11 +241,11 @@ def test_hostile_files_are_refused_in_one_line(
 ) -> None:
     path = write(data)
     tracemalloc.start()
-    started = time.perf_counter()
+    started = time.process_time()
     try:
         with pytest.raises(LoadError) as caught:
             GGUFFile.open(path)
-        seconds, (_, peak) = time.perf_counter() - started, tracemalloc.get_traced_memory()
+        seconds, (_, peak) = time.process_time() - started, tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
     assert message in str(caught.value)
@@ -272,9 +272,9 @@ def test_the_largest_headers_allowed_are_quick(write: Callable[[bytes], Path], k
     else:
         data = gguf((), [Tensor(f"t{n}", (8,), F32, bytes(32)) for n in range(32_768)])
     path = write(data)
-    started = time.perf_counter()
+    started = time.process_time()
     GGUFFile.open(path).close()
-    assert time.perf_counter() - started < SECONDS
+    assert time.process_time() - started < SECONDS
 
 
 @pytest.mark.fuzz
@@ -283,7 +283,7 @@ def test_mutations_load_or_are_refused(write: Callable[[bytes], Path], count: in
     valid, refused = small_file(), 0
     for seed in range(count):
         path = write(mutated(valid, seed))
-        started = time.perf_counter()
+        started = time.process_time()
         try:
             with GGUFFile.open(path) as file:
                 for item in file.metadata.values():
@@ -294,5 +294,5 @@ def test_mutations_load_or_are_refused(write: Callable[[bytes], Path], count: in
         except LoadError as error:
             assert "\n" not in str(error), seed
             refused += 1
-        assert time.perf_counter() - started < SECONDS, seed
+        assert time.process_time() - started < SECONDS, seed
     assert refused > count / 2  # the mutations do reach what is checked

@@ -21,7 +21,7 @@ from minillm.errors import LoadError
 from minillm.verify import verify
 from minillm.weights_file import sha256_of
 
-SECONDS = 2.0
+SECONDS = 2.0  # of computing: other tests may run beside
 WEIGHTS = "model.safetensors"
 
 
@@ -29,7 +29,7 @@ def bounded(run: Callable[[], object], folder: Path) -> bool:
     """Whether `run` refused what it was given, in one line, in time and in little memory."""
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     tracemalloc.reset_peak()
-    started, before = time.perf_counter(), tracemalloc.get_traced_memory()[0]
+    started, before = time.process_time(), tracemalloc.get_traced_memory()[0]
     try:
         run()
         return False
@@ -38,7 +38,7 @@ def bounded(run: Callable[[], object], folder: Path) -> bool:
         assert len(str(error)) < 1000
         return True
     finally:
-        assert time.perf_counter() - started < SECONDS
+        assert time.process_time() - started < SECONDS
         assert tracemalloc.get_traced_memory()[1] - before < 2 * size + (64 << 20)
 
 

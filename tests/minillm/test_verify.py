@@ -93,6 +93,7 @@ def test_one_line_says_that_all_is_well(folder: Path) -> None:
     done = run(folder)
     assert done.exit_code == 0
     assert done.stdout.startswith("tiny: as converted; 12 rows of logits are off by ")
+    assert done.stdout.endswith("(float32, limit 0.0001)\n")
     assert len(done.stdout.splitlines()) == 1
     facts = json.loads(run(folder, "--json", "--dtype", "bfloat16").stdout)
     assert facts["ok"] is True
