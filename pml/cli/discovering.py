@@ -49,7 +49,7 @@ def discover(
     ] = 5,
     min_tokens: Annotated[
         int, typer.Option("--min-tokens", min=1, metavar="N", help="Of a module.")
-    ] = 8,
+    ] = 16,
     model: Annotated[
         Path | None,
         typer.Option("--model", metavar="DIR", help="Count tokens as this model does."),
