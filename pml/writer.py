@@ -50,11 +50,16 @@ def write_prompt(prompt: Prompt) -> str:
       <city name="Rome"/>Go!</prompt>
     <BLANKLINE>
     """
-    text = _Writer(("prompt", "arg"), "arg").document(prompt_element(prompt))
+    text = unchecked_prompt(prompt)
     if parse_prompt(text, "<written>", limits=_GENEROUS) != prompt:
         message = f"this prompt for schema {prompt.schema!r} cannot be written: as PML it would"
         raise PMLError(f"{message} mean another", prompt.at)
     return text
+
+
+def unchecked_prompt(prompt: Prompt) -> str:
+    """As `write_prompt`, without reading it back: for many prompts that are known to be sayable."""
+    return _Writer(("prompt", "arg"), "arg").document(prompt_element(prompt))
 
 
 class _Writer:

@@ -17,7 +17,8 @@ from minillm.tokenizer import load_tokenizer
 from pml.discover import Report, Rewriter, Tally, estimated_tokens, flatten, propose, read_log
 from pml.discover.patterns import Count
 from pml.errors import Location, PMLError
-from pml.writer import write_prompt, write_schema
+from pml.nodes import Prompt
+from pml.writer import unchecked_prompt, write_schema
 
 SHOWN = 20
 """Modules in the table; `--json` has all."""
@@ -49,7 +50,7 @@ def discover(
     ] = 5,
     min_tokens: Annotated[
         int, typer.Option("--min-tokens", min=1, metavar="N", help="Of a module.")
-    ] = 8,
+    ] = 16,
     model: Annotated[
         Path | None,
         typer.Option("--model", metavar="DIR", help="Count tokens as this model does."),
@@ -103,7 +104,7 @@ def _entry(log: Path, line: int, turns: Any) -> Entry:
 
 def _rewritten(
     entries: list[Entry], rewriter: Rewriter, tally: Tally
-) -> Iterator[tuple[Entry, str | None]]:
+) -> Iterator[tuple[Entry, Prompt | None]]:
     with Bar("rewriting", len(entries)) as bar:
         for entry in entries:
             if entry.flat is None:
@@ -111,26 +112,29 @@ def _rewritten(
             else:
                 prompt = rewriter.rewrite_flat(entry.flat)
                 tally.add(prompt)
-                yield entry, write_prompt(prompt).rstrip("\n")
+                yield entry, prompt
             bar.advance(1)
 
 
-def _write(rewritten: Iterable[tuple[Entry, str | None]], to: Path | None) -> None:
+def _write(rewritten: Iterable[tuple[Entry, Prompt | None]], to: Path | None) -> None:
     """As JSON lines, one for each of the log's, or as files named by their lines' numbers."""
     if to is None:
         for _ in rewritten:
             pass
     elif to.suffix == ".jsonl":
         with to.open("w", encoding="utf-8") as file:
-            for entry, text in rewritten:
-                content = {"line": entry.line, "prompt": text}
-                file.write(json.dumps(content if text else content | {"error": entry.error}) + "\n")
+            for entry, prompt in rewritten:
+                content = {"line": entry.line, "prompt": None, "error": entry.error}
+                if prompt is not None:
+                    text = unchecked_prompt(prompt).rstrip("\n")
+                    content = {"line": entry.line, "prompt": text}
+                file.write(json.dumps(content) + "\n")
     else:
         to.mkdir(parents=True, exist_ok=True)
-        for entry, text in rewritten:
-            if text is not None:
+        for entry, prompt in rewritten:
+            if prompt is not None:
                 path = to / f"{entry.line:06}.pml"
-                path.write_text(text + "\n", encoding="utf-8", newline="")
+                path.write_text(unchecked_prompt(prompt), encoding="utf-8", newline="")
 
 
 def _as_json(report: Report, left_out: list[Entry], *, estimated: bool) -> dict[str, Any]:

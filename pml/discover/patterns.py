@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 from pml.discover.atoms import ATOM
 from pml.discover.ends import end_of
@@ -51,8 +52,7 @@ class Pattern:
         return self.literals[0] + "".join(value + literal for value, literal in given)
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """A module's text in a prompt, up to `stop`, and what stands in its slots."""
 
     pattern: Pattern
@@ -156,7 +156,10 @@ class Finder:
     def _match(self, pattern: Pattern, flat: str, start: int) -> Found | None:
         """The module at `start`, where its first literal stands; each value the shortest."""
         first, *literals = pattern.literals
-        position, values = start + len(first), []
+        position = start + len(first)
+        if not literals:
+            return Found(pattern, (), position)
+        values = []
         for literal, parameter in zip(literals, pattern.parameters, strict=True):
             furthest = position + _LONGEST_TOKEN * parameter.length
             if literal:

@@ -35,7 +35,7 @@ def propose(
     *,
     name: str = "log",
     least_uses: int = 5,
-    least_tokens: int = 8,
+    least_tokens: int = 16,
     count: Count = estimated_tokens,
 ) -> Schema:
     """A schema for flat prompts, in n·log n of their characters.

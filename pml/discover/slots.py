@@ -69,11 +69,10 @@ def values(template: str, text: str) -> list[str] | None:
             return None
         found.append(text[start:stop])
         start = stop + len(literal)
-    if literals:
-        stop = len(text) - len(literals[-1])
-        if not text.endswith(literals[-1]) or not start <= stop <= start + LONGEST_VALUE:
-            return None
-        found.append(text[start:stop])
+    stop = len(text) - len(literals[-1])
+    if not text.endswith(literals[-1]) or not start <= stop <= start + LONGEST_VALUE:
+        return None
+    found.append(text[start:stop])
     return None if any("\n" in value for value in found) else found
 
 

@@ -9,7 +9,7 @@ from xml.sax.saxutils import escape
 
 import numpy as np
 
-from pml.discover.atoms import Ints
+from pml.discover.atoms import Ints, held_by
 from pml.discover.flat import SLOT
 from pml.discover.patterns import Count, Finder, Pattern
 from pml.nodes import PromptParameter
@@ -38,8 +38,7 @@ class Trial:
         """The pieces that `least` prompts hold, in the log's order; those that save most if they
         are too many."""
         count = len(self.pieces)
-        pairs = np.unique(self.prompts * count + self.modules)
-        uses = np.bincount(pairs % count, minlength=count) if count else pairs
+        uses = held_by(self.modules, self.prompts, count)
         _, first = np.unique(self.modules, return_index=True)
         sizes = np.array([_TAGS + len(escape(p).encode()) for p in self.pieces], dtype=np.int64)
         best = np.argsort(-uses * sizes, kind="stable")

@@ -17,7 +17,7 @@ from pml.prompt import check_prompt, parse_prompt
 from pml.schema import parse_schema
 
 SMOLLM2 = Path(__file__).parents[1] / "golden" / "tokenizers" / "smollm2"
-RULES = "You answer in one short sentence, and never in two.\n"
+RULES = "You answer in one short sentence, and never in two, whatever it is that you are asked.\n"
 
 
 @pytest.fixture(autouse=True)
@@ -70,7 +70,7 @@ def test_machine_readable() -> None:
     (module,) = content.pop("modules")
     assert module == {
         "name": "you_answer_in_one",
-        "tokens": 13,
+        "tokens": 21,
         "parameters": 0,
         "union": None,
         "prompts": 9,
@@ -79,9 +79,9 @@ def test_machine_readable() -> None:
     assert content == {
         "layout": "fixed",
         "prompts": 9,
-        "reused_tokens": 117,
+        "reused_tokens": 189,
         "fresh_tokens": 72,
-        "reused_share": 117 / 189,
+        "reused_share": 189 / 261,
         "estimated": False,
         "left_out": [],
     }
@@ -91,7 +91,7 @@ def test_how_much_is_shared_can_be_chosen() -> None:
     write_log(*questions(4))
     assert discover().stdout.startswith("schema.pml: 0 modules, 0 unions")
     assert "you_answer_in_one" in discover("--min-uses", 3).stdout
-    assert discover("--min-uses", 3, "--min-tokens", 20).stdout.startswith("schema.pml: 0 modules")
+    assert discover("--min-uses", 3, "--min-tokens", 30).stdout.startswith("schema.pml: 0 modules")
     assert discover("--min-uses", 1).exit_code == 2
 
 
