@@ -79,7 +79,7 @@ def read(
             placed[Node(choice.state, stood.start)] = stood
         elif stood.span.slot is None:
             fresh += enumerate(stood.span.ids, stood.start)
-    return _sight(placed, fresh, recompute)
+    return _sight(placed, fresh, standing.spans, recompute)
 
 
 class _States:
@@ -176,7 +176,10 @@ def _is_fresh(stood: Stood, choice: Choice, standing: Standing, attention: str, 
 
 
 def _sight(
-    placed: dict[Node, Stood], fresh: list[tuple[int, int]], recompute: Recompute
+    placed: dict[Node, Stood],
+    fresh: list[tuple[int, int]],
+    standing: list[Stood],
+    recompute: Recompute,
 ) -> tuple[Reading, int]:
     """The tokens of all closures of the placed nodes, equal nodes taken once, and the fresh tokens,
     each with whom it sees."""
@@ -184,7 +187,7 @@ def _sight(
     if not ids and not fresh:
         raise DoesNotFit(0, 0)
     last = max(*ids, *(position for position, _ in fresh), -1)
-    recomputed = _recomputed(sorted(ids), list(placed.values()), recompute)
+    recomputed = _recomputed(sorted(ids), standing, recompute)
     # *Decided*: what stands last is computed, so that there are logits.
     recomputed |= {last} & ids.keys()
 
@@ -215,20 +218,22 @@ def _tokens(node: Node) -> Iterator[tuple[int, int]]:
     return enumerate(node.state.ids, node.start)
 
 
-def _recomputed(cached: list[int], spans: list[Stood], recompute: Recompute) -> set[int]:
-    """The cached positions, ascending, of which the prompt asks that they be computed afresh."""
+def _recomputed(cached: list[int], standing: list[Stood], recompute: Recompute) -> set[int]:
+    """The cached positions, ascending, of which the prompt asks that they be computed afresh.
+
+    *Read as*: what is counted in both selectors are cached tokens.
+    """
     found = set(cached) & recompute.positions  # a list
-    for stood in spans:
-        if stood.filled:  # the k tokens after each filled parameter; *read as*: k cached ones
+    own: dict[int, list[int]] = {}  # of each import
+    for stood in standing:
+        if stood.filled:  # the k tokens after each filled parameter
             behind = [position for position in cached if position > stood.start]
             found.update(behind[: recompute.after_parameters])
-    own: dict[int, list[int]] = {}  # of each import
-    for stood in sorted(spans, key=lambda stood: stood.start):
         if stood.span.owner != () and not stood.span.slot:
             positions = range(stood.start, stood.start + len(stood.span.ids))
-            own.setdefault(id(stood.tag), []).extend(positions)
-    for positions in own.values():  # the first k tokens of each module
-        found.update(positions[: recompute.first])
+            own.setdefault(id(stood.tag), []).extend(set(positions).intersection(cached))
+    for tokens in own.values():  # the first k tokens of each module
+        found.update(sorted(tokens)[: recompute.first])
     return found
 
 

@@ -15,6 +15,8 @@ from spec_documents import DoesNotFit, Tag, read_prompt
 from spec_reading import Reading, read
 from strategies import (
     LAYOUTS,
+    Case,
+    cases,
     fitted,
     imported,
     lookalike,
@@ -24,7 +26,7 @@ from strategies import (
 )
 
 from minillm.tokenizer import ByteTokenizer, Tokenizer
-from pml.context import Node, State
+from pml.context import Node, State, closure
 from pml.errors import PMLError
 from pml.layout import Layout, gaps, lay_out, name_of
 from pml.nodes import (
@@ -167,9 +169,19 @@ def test_law_10_a_written_prompt_is_parsed_again(data: st.DataObject, schema: Sc
     assert parse_prompt(write_prompt(prompt)) == prompt
 
 
-@given(schemas(), st.randoms(use_true_random=False), tokenizers(), st.sampled_from(ATTENTIONS[:2]))
+@given(
+    schemas(),
+    st.randoms(use_true_random=False),
+    tokenizers(),
+    st.sampled_from(LAYOUTS),
+    st.sampled_from(ATTENTIONS),
+)
 def test_a_key_is_what_a_state_is(
-    schema: Schema, random: Random, tokenizer: Tokenizer, attention: ContextName
+    schema: Schema,
+    random: Random,
+    tokenizer: Tokenizer,
+    positions: LayoutName,
+    attention: ContextName,
 ) -> None:
     """Section 1: a state is its tokens, the mark of a placeholder, and its context: states, each
     with its displacement. Equal keys, equal states, and the other way round; the origin is no part.
@@ -182,14 +194,38 @@ def test_a_key_is_what_a_state_is(
     numbers: dict[object, int] = {}  # of contents, told apart by all that they are
     known: dict[str, int] = {}
     for one in (schema, lookalike(schema, random)):
+        states = states_of(lay_out(one, tokenizer), attention, positions)
+        all_states = [*states.base, *(s for one in states.scaffolds for s in one.values())]
         numbered: dict[State, int] = {}
-        for state in states_of(lay_out(one, tokenizer), attention).base:
-            seen = Node(state, state.origin).context
-            context = frozenset((o.start - state.origin, numbered[o.state]) for o in seen)
-            content = (state.tokens, state.is_placeholder, context)
+        for node in closure(Node(state, state.origin) for state in all_states):
+            state = node.state
+            seen = frozenset((o.start - node.start, numbered[o.state]) for o in node.context)
+            content = (state.tokens, state.is_placeholder, seen)
             numbered[state] = numbers.setdefault(content, len(numbers))
             assert known.setdefault(state.key, numbered[state]) == numbered[state]
     assert len(known) == len(numbers)
+
+
+@given(cases(), st.randoms(use_true_random=False))
+def test_the_choice_of_states_knows_nothing_of_the_store(case: Case, random: Random) -> None:
+    """Section 2: "The choice is a function of schema, prompt and options, never of what the store
+    happens to hold: a missing state is encoded first."
+
+    The store holds any part of what prompts of the schema can use. Catches a plan that takes what
+    is there instead of what is richest, and a state that is looked up besides those of the plan.
+    """
+    cache = case.cold()
+    cache.encode_schema("s")
+    store = cache.store
+    for key in [key for key in store.segments if random.random() < 0.5]:
+        del store.segments[key]
+    assert cache.plan(case.prompt) == case.plan
+    missing, hits, misses = cache.missing(case.plan), store.hits, store.misses
+    prefilled = cache.prefill(case.prompt)
+    assert prefilled.plan == case.plan
+    assert prefilled.usage.encoded_tokens == sum(len(state.tokens) for state in missing)
+    assert store.misses - misses == len(missing)
+    assert store.hits - hits == len(case.plan.states) - len(missing)
 
 
 def recomputes() -> st.SearchStrategy[Recompute]:
@@ -200,8 +236,13 @@ def recomputes() -> st.SearchStrategy[Recompute]:
     )
 
 
+EXAMPLES = settings().max_examples
+# For each layout 2,500 in `make test`; no more than others have where these are many.
+PAIRS = min(25 * EXAMPLES // 2, max(EXAMPLES, 2_500))
+
+
 @pytest.mark.parametrize("positions", LAYOUTS)
-@settings(max_examples=1 * settings().max_examples)
+@settings(max_examples=PAIRS)
 @given(st.data(), schemas(), tokenizers(), st.sampled_from(ATTENTIONS))
 def test_law_17_the_plan_is_what_the_page_says(
     positions: LayoutName,
