@@ -5,8 +5,8 @@ visibility, win part of that back; all of them recomputed is full prefill. The s
 recomputed token stays as a ghost, for the tokens that were encoded seeing it.
 
     first               the first k tokens of each imported module (EPIC's LegoLink)
-    after_parameters    the k cached tokens behind each filled parameter of a cached module: what
-                        was encoded behind a placeholder
+    after_parameters    the k cached tokens behind each filled parameter: what was encoded behind
+                        a placeholder
     positions           these positions of the prompt
     deviating           the share of all cached tokens whose values deviate most from those of a
                         full prefill (CacheBlend); the engine measures which they are
@@ -56,8 +56,7 @@ def recomputed_tokens(
     left = 0  # of the tokens behind the last parameter
     for one, node in zip(standing, nodes, strict=True):
         if one.span.parameter is not None:
-            is_filled = node is not None and one.start in filled
-            left = recompute.after_parameters if is_filled else left
+            left = recompute.after_parameters if one.start in filled else left
         elif node is not None:
             count = len(node.tokens)
             first = 0 if one.span.owner == () else left_of.get(id(one.tag), recompute.first)
