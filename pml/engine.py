@@ -11,11 +11,12 @@ from minillm.answer import Answer, Delta, check_max_tokens
 from minillm.generate import decode, prefill
 from minillm.kv import KVCache
 from minillm.sampling import Sampling
-from pml.assembly import fresh_tokens, placed_segments
+from pml.assembly import fresh_tokens
 from pml.completion import Completion, Prefilled, Timings, Usage
-from pml.library import Library, Progress
+from pml.library import Library
 from pml.plan import PromptPlan
 from pml.prompt import Prompt
+from pml.steps import Progress, finish
 
 
 class PromptCache(Library):
@@ -34,10 +35,10 @@ class PromptCache(Library):
         self, prompt: str | bytes | Prompt | PromptPlan, *, progress: Progress | None = None
     ) -> Prefilled:
         """Bring the prompt's modules together and compute its fresh tokens."""
-        plan = prompt if isinstance(prompt, PromptPlan) else self.plan(prompt)
-        segments, encoding = self.segments(plan.states, progress)
+        prepared = finish(self.prepare(prompt), progress)
+        plan, encoding = prepared.plan, prepared.encoding
         self._latest = None
-        copied = self._buffer.bring(placed_segments(plan, segments), plan.num_fresh)
+        copied = self._buffer.bring(prepared.placed, plan.num_fresh)
         logits = prefill(self.model.transformer, self._buffer, *fresh_tokens(plan))
         usage = Usage(plan.num_cached, plan.num_fresh, plan.num_recomputed, encoding.tokens)
         self._latest = Prefilled(plan, logits, usage, encoding.seconds, copied)

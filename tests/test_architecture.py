@@ -40,7 +40,7 @@ ORDER = {
         discover.flat discover.log discover.tokens discover.atoms discover.ends discover.merge
         discover.prefixes discover.slots discover.pieces discover.patterns discover.trial
         discover.unions discover.names discover.propose discover.rewrite discover.report discover
-        reference encoder store assembly deviation library completion engine explain estimate
+        steps reference encoder store assembly deviation library completion engine explain estimate
         compare demo
         cli.documents cli.output cli.language cli.checking cli.formatting cli.compile
         cli.discovering cli.running cli
