@@ -40,8 +40,8 @@ ORDER = {
         discover.flat discover.log discover.tokens discover.atoms discover.ends discover.merge
         discover.prefixes discover.slots discover.pieces discover.patterns discover.trial
         discover.unions discover.names discover.propose discover.rewrite discover.report discover
-        steps reference encoder store assembly deviation library completion engine explain estimate
-        compare demo
+        steps reference encoder store assembly deviation library completion
+        bases request batch engine service explain estimate compare demo
         cli.documents cli.output cli.language cli.checking cli.formatting cli.compile
         cli.discovering cli.running cli
     """,
