@@ -24,6 +24,10 @@ class Usage:
     encoded_tokens: int = 0
     completion_tokens: int = 0
 
+    @classmethod
+    def of(cls, plan: PromptPlan, encoded_tokens: int) -> Usage:
+        return cls(plan.num_cached, plan.num_fresh, plan.num_recomputed, encoded_tokens)
+
     @property
     def prompt_tokens(self) -> int:
         return self.cached_tokens + self.fresh_tokens

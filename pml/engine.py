@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 
@@ -11,11 +11,13 @@ from minillm.answer import Answer, Delta, check_max_tokens
 from minillm.generate import decode, prefill
 from minillm.kv import KVCache
 from minillm.sampling import Sampling
-from pml.assembly import fresh_tokens, placed_segments
+from pml.assembly import fresh_tokens
+from pml.batch import Batch
 from pml.completion import Completion, Prefilled, Timings, Usage
-from pml.library import Library, Progress
+from pml.library import Library
 from pml.plan import PromptPlan
 from pml.prompt import Prompt
+from pml.steps import Progress, finish
 
 
 class PromptCache(Library):
@@ -34,12 +36,12 @@ class PromptCache(Library):
         self, prompt: str | bytes | Prompt | PromptPlan, *, progress: Progress | None = None
     ) -> Prefilled:
         """Bring the prompt's modules together and compute its fresh tokens."""
-        plan = prompt if isinstance(prompt, PromptPlan) else self.plan(prompt)
-        segments, encoding = self.segments(plan.states, progress)
+        prepared = finish(self.prepare(prompt), progress)
+        plan, encoding = prepared.plan, prepared.encoding
         self._latest = None
-        copied = self._buffer.bring(placed_segments(plan, segments), plan.num_fresh)
+        copied = self._buffer.bring(prepared.placed, plan.num_fresh)
         logits = prefill(self.model.transformer, self._buffer, *fresh_tokens(plan))
-        usage = Usage(plan.num_cached, plan.num_fresh, plan.num_recomputed, encoding.tokens)
+        usage = Usage.of(plan, encoding.tokens)
         self._latest = Prefilled(plan, logits, usage, encoding.seconds, copied)
         return self._latest
 
@@ -54,13 +56,16 @@ class PromptCache(Library):
         *,
         max_tokens: int = 128,
         sampling: Sampling | None = None,
+        stop: Sequence[str] = (),
     ) -> Iterator[Delta]:
-        """The answer piece by piece; the pieces' texts together are the whole text.
+        """The answer piece by piece; the pieces' texts together are the whole text, which ends
+        before the first of the texts `stop`.
 
         Finish or drop one stream before the next prompt: see `decode`.
         """
         check_max_tokens(max_tokens)
-        return self.decode(self.prefill(prompt), max_tokens=max_tokens, sampling=sampling)
+        prefilled = self.prefill(prompt)
+        return self.decode(prefilled, max_tokens=max_tokens, sampling=sampling, stop=stop)
 
     def generate(
         self,
@@ -68,6 +73,7 @@ class PromptCache(Library):
         *,
         max_tokens: int = 128,
         sampling: Sampling | None = None,
+        stop: Sequence[str] = (),
     ) -> Completion:
         """The whole answer."""
         check_max_tokens(max_tokens)
@@ -75,7 +81,7 @@ class PromptCache(Library):
         prefilled = self.prefill(prompt)
         first = finished = 0.0
         deltas = []
-        for delta in self.decode(prefilled, max_tokens=max_tokens, sampling=sampling):
+        for delta in self.decode(prefilled, max_tokens=max_tokens, sampling=sampling, stop=stop):
             finished = time.perf_counter()
             first = first or finished
             deltas.append(delta)
@@ -91,8 +97,41 @@ class PromptCache(Library):
             prefilled.plan,
         )
 
+    def batch(
+        self,
+        prompts: Sequence[str | bytes | Prompt | PromptPlan],
+        *,
+        max_tokens: int = 128,
+        sampling: Sampling | Sequence[Sampling | None] | None = None,
+        stop: Sequence[str] = (),
+        size: int = 16,
+    ) -> list[Completion]:
+        """The whole answers to several prompts, of one schema or of several, computed together, at
+        most `size` at a time. `sampling` is for all, or one for each.
+
+        What the prompts have in common is held and attended once: see `pml/batch.py`.
+        """
+        each = sampling if isinstance(sampling, Sequence) else [sampling] * len(prompts)
+        batch = Batch(self, size=size)
+        requests = [
+            batch.add(prompt, max_tokens=max_tokens, sampling=one, stop=stop)
+            for prompt, one in zip(prompts, each, strict=True)
+        ]
+        events = batch.prepare()
+        while batch.requests or events:
+            for _, event in events:
+                if isinstance(event, Exception):
+                    raise event
+            events = batch.step()
+        return [request.completion() for request in requests]
+
     def decode(
-        self, prefilled: Prefilled, *, max_tokens: int = 128, sampling: Sampling | None = None
+        self,
+        prefilled: Prefilled,
+        *,
+        max_tokens: int = 128,
+        sampling: Sampling | None = None,
+        stop: Sequence[str] = (),
     ) -> Iterator[Delta]:
         """The answer to the prompt that was prefilled last.
 
@@ -104,6 +143,8 @@ class PromptCache(Library):
             prefilled.plan.next_position,
             max_tokens=max_tokens,
             sampling=sampling,
+            stop=stop,
+            prompt=prefilled.plan.selected(),
         )
         deltas = decode(self.model.transformer, answer, prefilled.logits)
         if self._latest is prefilled:  # An earlier answer to it may lie behind the prompt.

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from minillm.checkpoint import LoadedModel
 from minillm.errors import LoadError
+from minillm.generate import never
 from minillm.kv import KVSegment, Placed
-from pml.context import Node, State
+from pml.assembly import placed_segments
+from pml.context import State
 from pml.deviation import deviating
-from pml.encoder import encode
+from pml.encoder import Encoder, Job, packed, waves
 from pml.errors import PMLPromptError, closest, did_you_mean, listed
 from pml.learned import content, one_pass
 from pml.plan import PromptPlan
@@ -21,12 +23,12 @@ from pml.planner import Planner
 from pml.prompt import Prompt, parse_prompt
 from pml.recompute import NOTHING, Recompute
 from pml.schema import Schema, parse_schema
+from pml.steps import Progress, Steps, finish
 from pml.store import MemoryStore, SegmentKey, segment_key
 
 log = logging.getLogger("pml")
 
-Progress = Callable[[str, int], None]
-"""Told the path of a span and how many of its tokens were just encoded."""
+Segments = Mapping[State, KVSegment]
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,15 @@ class Encoding:
     @property
     def tokens(self) -> int:
         return sum(len(state.tokens) for state in self.encoded)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A prompt planned, the segments that it reuses, placed, and what had to be encoded first."""
+
+    plan: PromptPlan
+    placed: Sequence[Placed]
+    encoding: Encoding
 
 
 class Library:
@@ -108,6 +119,20 @@ class Library:
         `recompute` is taken instead of the library's own. Where it asks for the tokens that
         deviate most, what the prompt needs is encoded first.
         """
+        return finish(self._planning(prompt, file, recompute))
+
+    def prepare(self, prompt: str | bytes | Prompt | PromptPlan) -> Steps[Prepared]:
+        """Plan a prompt and encode what it needs and the store lacks, step by step."""
+        plan = prompt if isinstance(prompt, PromptPlan) else (yield from self._planning(prompt))
+        segments, encoding = yield from self._encoding(plan.states)
+        return Prepared(plan, placed_segments(plan, segments), encoding)
+
+    def _planning(
+        self,
+        prompt: str | bytes | Prompt,
+        file: str = "<prompt>",
+        recompute: Recompute | None = None,
+    ) -> Steps[PromptPlan]:
         if not isinstance(prompt, Prompt):
             prompt = parse_prompt(prompt, file)
         planner = self.schemas.get(prompt.schema)
@@ -119,7 +144,7 @@ class Library:
         plan = planner.plan(prompt, wanted, self._learned)
         if not wanted.deviating:
             return plan
-        segments, _ = self.segments(plan.states)
+        segments, _ = yield from self._encoding(plan.states)
         found = deviating(self.model.transformer, plan, segments, wanted.deviating)
         wanted = replace(wanted, positions=wanted.positions | found)
         return planner.plan(prompt, wanted, self._learned)
@@ -145,34 +170,71 @@ class Library:
         """The states that `plan` needs and the store lacks."""
         return [state for state in plan.states if not self.is_stored(state)]
 
-    def encode_schema(self, name: str, progress: Progress | None = None) -> Encoding:
-        """Encode all states that prompts of a schema can use and the store lacks."""
-        return self.segments(self.schemas[name].usable, progress)[1]
+    def encode_schema(
+        self,
+        name: str,
+        progress: Progress | None = None,
+        *,
+        cancelled: Callable[[], bool] = never,
+    ) -> Encoding:
+        """Encode all states that prompts of a schema can use and the store lacks, as many to a
+        forward as fit. `cancelled` is asked before each forward: raises `Cancelled`, and keeps the
+        states that are complete."""
+        return finish(self._encoding_together(self.schemas[name].usable), progress, cancelled)
 
-    def encode(self, plan: PromptPlan, progress: Progress | None = None) -> Encoding:
-        """Encode what `plan` needs and the store lacks."""
-        return self.segments(plan.states, progress)[1]
+    def encode(
+        self,
+        plan: PromptPlan,
+        progress: Progress | None = None,
+        *,
+        cancelled: Callable[[], bool] = never,
+    ) -> Encoding:
+        """Encode what `plan` needs and the store lacks. `cancelled`: see `encode_schema`."""
+        return self.segments(plan.states, progress, cancelled=cancelled)[1]
 
     def segments(
-        self, states: Sequence[State], progress: Progress | None = None
-    ) -> tuple[dict[State, KVSegment], Encoding]:
+        self,
+        states: Sequence[State],
+        progress: Progress | None = None,
+        *,
+        cancelled: Callable[[], bool] = never,
+    ) -> tuple[Segments, Encoding]:
         """The segments of `states`, in which each comes after its context: those that are not
-        stored are encoded first, one to a forward."""
+        stored are encoded first, one to a forward. `cancelled`: see `encode_schema`."""
+        return finish(self._encoding(states), progress, cancelled)
+
+    def _encoding(self, states: Sequence[State]) -> Steps[tuple[Segments, Encoding]]:
         started = time.perf_counter()
         segments: dict[State, KVSegment] = {}
         encoded: list[State] = []
-        scratch = self.model.transformer.new_cache()
+        encoder = Encoder(self.model.transformer)
         for state in states:
-            key = self.key_of(state)
-            segment = self.store.get(key)
+            if (segment := self.store.get(self.key_of(state))) is None:
+                yield state.path, 0
+                if self.is_stored(state):  # Another prompt had it encoded in between.
+                    segment = self.store.get(self.key_of(state))
             if segment is None:
-                seen = Node(state, state.origin).context
-                context = [Placed(segments[node.state], node.start) for node in seen]
-                tell = (lambda n, path=state.path: progress(path, n)) if progress else None
-                segment = encode(self.model.transformer, state, context, scratch, tell)
-                self.store.put(key, segment)
+                (segment,) = yield from encoder.encode([Job.of(state, segments)])
                 encoded.append(state)
-                log.debug("encoded %s: %d tokens", state.path, len(state.tokens))
+                self._keep(state, segment)
             segments[state] = segment
         seconds = time.perf_counter() - started if encoded else 0.0
         return segments, Encoding(tuple(encoded), len(states) - len(encoded), seconds)
+
+    def _encoding_together(self, states: Sequence[State]) -> Steps[Encoding]:
+        started = time.perf_counter()
+        found = {state: self.store.get(self.key_of(state)) for state in states}
+        segments = {state: segment for state, segment in found.items() if segment is not None}
+        missing, encoder = [s for s in states if s not in segments], Encoder(self.model.transformer)
+        for wave in waves(missing):
+            for jobs in packed(Job.of(state, segments) for state in wave):
+                encoded = yield from encoder.encode(jobs)
+                for job, segment in zip(jobs, encoded, strict=True):
+                    segments[job.state] = self._keep(job.state, segment)
+        seconds = time.perf_counter() - started if missing else 0.0
+        return Encoding(tuple(missing), len(found) - len(missing), seconds)
+
+    def _keep(self, state: State, segment: KVSegment) -> KVSegment:
+        self.store.put(self.key_of(state), segment)
+        log.debug("encoded %s: %d tokens", state.path, len(state.tokens))
+        return segment

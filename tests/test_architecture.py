@@ -42,8 +42,8 @@ ORDER = {
         discover.unions discover.names discover.propose discover.rewrite discover.report discover
         lsp lsp.text lsp.scan lsp.documents lsp.files lsp.project lsp.scope lsp.checks lsp.facts
         lsp.hover lsp.completion lsp.places lsp.answers lsp.server
-        reference encoder store assembly deviation library completion engine explain estimate
-        compare demo
+        steps reference encoder store assembly deviation library completion
+        bases request batch engine service explain estimate compare demo
         cli.documents cli.output cli.language cli.checking cli.formatting cli.compile
         cli.editing cli.discovering cli.running cli
     """,

@@ -25,7 +25,8 @@ from minillm.rope import Rope, apply_rope
 from minillm.sight import Queries, Sight
 from minillm.visibility import Visibility, by_matrix, by_position
 from pml.context import Node, State
-from pml.encoder import encode
+from pml.encoder import Encoder, Job
+from pml.steps import finish
 
 
 @given(cases(), st.integers(1, 5000))
@@ -53,13 +54,13 @@ def test_law_04_a_moved_state_is_the_state_encoded_there(case: Case, distance: i
     Catches a rotation in the wrong direction, keys turned twice, values turned at all, and moved
     segments whose positions stay behind.
     """
-    segments, scratch = encoded(case.cache, case.plan), case.model.new_cache()
+    segments, scratch = encoded(case.cache, case.plan), Encoder(case.model)
     there: dict[State, KVSegment] = {}
     for state, segment in segments.items():
         moved = replace(state, origin=state.origin + distance)
         seen = Node(moved, moved.origin).context
         context = [Placed(there[node.state], node.start) for node in seen]
-        there[state] = encode(case.model, moved, context, scratch)
+        (there[state],) = finish(scratch.encode([Job(moved, context)]))
         cache = case.model.new_cache()
         cache.bring([Placed(segment, moved.origin)])
         stop = moved.origin + len(state.tokens)
@@ -216,6 +217,28 @@ def test_law_12_a_base_in_a_batch_is_a_copy_for_each(
             assert_same(logits, model(text, where, whole))
     for base, held in zip(bases[1:], before[1:], strict=True):
         assert torch.equal(_held(base), held)
+
+
+@given(cases(), st.integers(1, 600), st.integers(1, 5))
+def test_law_05_states_encoded_together_are_those_encoded_alone(
+    case: Case, together: int, size: int
+) -> None:
+    """Law 5 for the encoder: many states in a forward = one to a forward, whatever fits into one
+    and however they are cut.
+
+    Catches states that see one another, a context that is taken to be common to all and is not,
+    and a state that is encoded before what it sees.
+    """
+    states, cache = case.cache.schemas["s"].usable, case.cold()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pml.encoder, "TOGETHER", together)
+        patch.setattr(pml.encoder, "CHUNK", size)
+        assert cache.encode_schema("s").encoded == states
+    alone, _ = case.cold().segments(states)
+    for state, segment in cache.segments(states)[0].items():
+        assert_same(segment.block, alone[state].block)
+        assert torch.equal(segment.offsets, alone[state].offsets)
+        assert segment.origin == alone[state].origin
 
 
 def _filled(model: Transformer, data: st.DataObject, positions: Tensor) -> KVCache:
