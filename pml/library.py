@@ -169,8 +169,9 @@ class Library:
                 seen = Node(state, state.origin).context
                 context = [Placed(segments[node.state], node.start) for node in seen]
                 tell = (lambda n, path=state.path: progress(path, n)) if progress else None
+                began = time.perf_counter()
                 segment = encode(self.model.transformer, state, context, scratch, tell)
-                self.store.put(key, segment)
+                self.store.put(key, segment, time.perf_counter() - began)
                 encoded.append(state)
                 log.debug("encoded %s: %d tokens", state.path, len(state.tokens))
             segments[state] = segment
