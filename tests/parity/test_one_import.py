@@ -50,7 +50,7 @@ def schema(asked: list[Question]) -> str:
 
 
 def divergence(full: Tensor, cached: Tensor) -> float:
-    """Kullback-Leibler, of what `cached` gives the next token from what `full` gives it, in nats."""
+    """Kullback-Leibler, in nats: of the next token by `cached` from the next token by `full`."""
     p, q = (logits.double().log_softmax(-1) for logits in (full, cached))
     return float((p.exp() * (p - q)).sum())
 
@@ -93,6 +93,16 @@ def compared(cache: PromptCache, full: FullPrefill, number: int, question: Quest
     )
 
 
+def summary(rows: list[Row]) -> str:
+    worst = max(rows, key=lambda row: row.difference)
+    return (
+        f"{len(rows)} questions: {sum(row.same for row in rows)} answers the same; largest |Δ| "
+        f"{worst.difference:.1e} in a range of {worst.spread:.0f}; largest KL "
+        f"{max(row.divergence for row in rows):.1e}; answers with the right words "
+        f"{sum(row.right[0] for row in rows)}, by full prefill {sum(row.right[1] for row in rows)}"
+    )
+
+
 def test_one_imported_module_is_full_prefill(ours: LoadedModel) -> None:
     asked = questions()
     cache, full = PromptCache(ours, attention="guaranteed"), FullPrefill(ours)
@@ -102,14 +112,8 @@ def test_one_imported_module_is_full_prefill(ours: LoadedModel) -> None:
     for number, question in enumerate(asked):
         rows.append(compared(cache, full, number, question))
         print(rows[-1], question.question[:60], flush=True)
-    same, right = sum(row.same for row in rows), [sum(r) for r in zip(*(r.right for r in rows))]
-    print(
-        f"{len(rows)} questions, largest |Δ| {max(row.difference for row in rows):.1e} in a range of "
-        f"{min(row.spread for row in rows):.0f} or more, largest KL "
-        f"{max(row.divergence for row in rows):.1e}; {same} answers the same; with the words of a "
-        f"right one: {right[0]}, by full prefill {right[1]}"
-    )
+    print(summary(rows))
     assert len(rows) == 50
     assert all(row.reused > row.computed for row in rows)
     assert max(row.difference / row.spread for row in rows) <= SINGLE
-    assert same == len(rows)
+    assert all(row.same for row in rows)
