@@ -7,21 +7,28 @@ stands at smaller positions, and itself.
 
 from __future__ import annotations
 
-from pml.context import Node
+from collections.abc import Iterator
+
+from pml.context import State
 from pml.engine import PromptCache
-from pml.plan import PromptPlan
+from pml.plan import PlanSpan, PromptPlan
 
 
 def explain(cache: PromptCache, plan: PromptPlan) -> dict[str, object]:
-    """What `pml explain --json` prints; `state` tells what the store holds before the run, and is
-    "none" where no state is needed: for fresh spans, and for ghosts that nothing sees."""
-    needed = set(plan.states)
+    """What `pml explain --json` prints. Of the state that a span stands for, as the store is before
+    the run:
 
-    def state(node: Node | None) -> str:
-        if node is None or node.state not in needed:
-            return "none"
-        return "hit" if cache.is_stored(node.state) else "miss"
+        context_kind    guaranteed, isolated, joint, learned; `scaffold 2`, the schema's second one
+        moved           how many positions from where its keys are encoded for
+        state           hit, miss, or none for a ghost that nothing sees and for fresh text
+        tier            of a hit: where it lies
+        encode_s        of a hit: what encoding it took, in seconds
+        reason          of a miss: why, as far as the store can tell
+        bytes           of its keys and values, stored or still to be
 
+    What does not apply is null.
+    """
+    states = _States(cache, plan)
     return {
         "schema": plan.schema,
         "layout": plan.layout,
@@ -36,7 +43,7 @@ def explain(cache: PromptCache, plan: PromptPlan) -> dict[str, object]:
                 "start": span.start,
                 "length": len(span.tokens),
                 "context": list(span.context),
-                "state": state(span.node),
+                **states.told(span),
             }
             for index, span in enumerate(plan.spans)
         ],
@@ -47,3 +54,55 @@ def explain(cache: PromptCache, plan: PromptPlan) -> dict[str, object]:
         ],
         "next_position": plan.next_position,
     }
+
+
+class _States:
+    """What there is to tell of the states in a plan."""
+
+    def __init__(self, cache: PromptCache, plan: PromptPlan) -> None:
+        self._cache = cache
+        self._needed = set(plan.states)
+        self._kinds: dict[State, str] = {}
+        self._alike: dict[tuple[str, tuple[int, ...]], list[State]] = {}
+        for state, kind in self._declared(plan.schema):
+            self._kinds.setdefault(state, kind)
+            self._alike.setdefault((state.path, state.tokens), []).append(state)
+
+    def _declared(self, schema: str) -> Iterator[tuple[State, str]]:
+        """The schema's states and how each was encoded; where two are the same, that which counts
+        comes first."""
+        planner = self._cache.schemas[schema]
+        always = "guaranteed" if planner.attention == "learned" else planner.attention
+        yield from ((state, always) for state in planner.states.base)
+        for number, scaffold in enumerate(planner.states.scaffolds, 1):
+            yield from ((state, f"scaffold {number}") for state in scaffold.values())
+
+    def told(self, span: PlanSpan) -> dict[str, object]:
+        told: dict[str, object] = {"context_kind": None, "moved": None, "state": "none"}
+        told |= dict.fromkeys(("tier", "encode_s", "reason", "bytes"))
+        if span.node is None:
+            return told
+        state = span.node.state
+        told |= {"context_kind": self._kind(state), "moved": span.node.start - state.origin}
+        if state in self._needed:
+            model = self._cache.model
+            size = model.config.kv_bytes_per_token(model.transformer.dtype.itemsize)
+            told |= {"bytes": len(span.tokens) * size} | self._stored(state)
+        return told
+
+    def _kind(self, state: State) -> str:
+        return self._kinds.get(state, "learned")
+
+    def _stored(self, state: State) -> dict[str, object]:
+        if not self._cache.is_stored(state):
+            return {"state": "miss", "reason": self._reason(state)}
+        seconds = self._cache.store.seconds.get(self._cache.key_of(state))
+        return {"state": "hit", "tier": "memory", "encode_s": seconds}
+
+    def _reason(self, state: State) -> str:
+        origins = self._cache.store.origins(self._cache.key_of(state))
+        if origins:
+            return f"stored for position {origins[0]} only"
+        alike = self._alike.get((state.path, state.tokens), ())
+        kinds = dict.fromkeys(self._kind(s) for s in alike if self._cache.is_stored(s))
+        return f"stored as {' and '.join(kinds)} only" if kinds else "never encoded"

@@ -214,9 +214,10 @@ class Library:
                 if self.is_stored(state):  # Another prompt had it encoded in between.
                     segment = self.store.get(self.key_of(state))
             if segment is None:
+                began = time.perf_counter()
                 (segment,) = yield from encoder.encode([Job.of(state, segments)])
                 encoded.append(state)
-                self._keep(state, segment)
+                self._keep(state, segment, time.perf_counter() - began)
             segments[state] = segment
         seconds = time.perf_counter() - started if encoded else 0.0
         return segments, Encoding(tuple(encoded), len(states) - len(encoded), seconds)
@@ -228,13 +229,16 @@ class Library:
         missing, encoder = [s for s in states if s not in segments], Encoder(self.model.transformer)
         for wave in waves(missing):
             for jobs in packed(Job.of(state, segments) for state in wave):
+                began, tokens = time.perf_counter(), sum(len(job.state.tokens) for job in jobs)
                 encoded = yield from encoder.encode(jobs)
+                each = (time.perf_counter() - began) / tokens
                 for job, segment in zip(jobs, encoded, strict=True):
-                    segments[job.state] = self._keep(job.state, segment)
+                    took = each * len(job.state.tokens)
+                    segments[job.state] = self._keep(job.state, segment, took)
         seconds = time.perf_counter() - started if missing else 0.0
         return Encoding(tuple(missing), len(found) - len(missing), seconds)
 
-    def _keep(self, state: State, segment: KVSegment) -> KVSegment:
-        self.store.put(self.key_of(state), segment)
+    def _keep(self, state: State, segment: KVSegment, seconds: float) -> KVSegment:
+        self.store.put(self.key_of(state), segment, seconds)
         log.debug("encoded %s: %d tokens", state.path, len(state.tokens))
         return segment

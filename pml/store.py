@@ -32,9 +32,11 @@ def segment_key(model: str, tokenizer: str, dtype: str, state: State) -> Segment
 
 @dataclass
 class MemoryStore:
-    """Segments in a dictionary. `hits` and `misses` count what `get` was asked for."""
+    """Segments in a dictionary, and what encoding them took in `seconds`, where that is known.
+    `hits` and `misses` count what `get` was asked for."""
 
     segments: dict[SegmentKey, KVSegment] = field(default_factory=dict)
+    seconds: dict[SegmentKey, float] = field(default_factory=dict)
     hits: int = 0
     misses: int = 0
 
@@ -48,8 +50,14 @@ class MemoryStore:
         self.misses += segment is None
         return segment
 
-    def put(self, key: SegmentKey, segment: KVSegment) -> None:
+    def put(self, key: SegmentKey, segment: KVSegment, seconds: float | None = None) -> None:
         self.segments[key] = segment
+        if seconds is not None:
+            self.seconds[key] = seconds
+
+    def origins(self, key: SegmentKey) -> list[int]:
+        """The positions that segments of the same content are stored for."""
+        return [other.origin for other in self.segments if other.digest == key.digest]
 
     @property
     def num_bytes(self) -> int:

@@ -38,15 +38,21 @@ def drawn(name: str, shape: Sequence[int]) -> Tensor:
     return numbers if is_embedding else numbers * (1.5 / math.sqrt(shape[-1]))
 
 
+CHATML = (
+    "{% for m in messages %}{{'<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n'}}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+
 def write_tokenizer(folder: Path) -> None:
-    """A converted model has a tokenizer: the 256 bytes will do."""
+    """A converted model has a tokenizer: the 256 bytes will do, and the markers of ChatML."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = Tokenizer(models.BPE({letter: id for id, letter in enumerate(alphabet)}, []))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens(["<|endoftext|>"])
+    tokenizer.add_special_tokens(["<|endoftext|>", "<|im_start|>", "<|im_end|>"])
     tokenizer.save(str(folder / "tokenizer.json"))
-    config = {"eos_token": "<|endoftext|>", "chat_template": None}
+    config = {"eos_token": "<|endoftext|>", "chat_template": CHATML}
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
 
 

@@ -13,7 +13,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from minillm.console import duration
+from minillm.console import amount, duration
 from pml.rows import FRESH, GAP, INSIDE, LEFT_OUT, SLOT, TEXT
 from pml.view import printable
 
@@ -55,15 +55,29 @@ def _lines(text: str, width: int) -> list[str]:
 
 
 def span_table(explained: dict[str, Any]) -> str:
-    """The spans of `pml.explain.explain`, a line each."""
-    rows = [("span", "kind", "state", "start", "tokens", "path", "sees the spans")]
+    """The spans of `pml.explain.explain`, a line each; without `moved` where nothing is."""
+    head = ("span", "kind", "state", "start", "tokens", "moved", "size", "encoded as", "path")
+    rows = [(*head, "sees the spans", "why missing, where stored")]
     for span in explained["spans"]:
         everything = span["kind"] == "fresh"
         seen = "all but ghosts" if everything else _ranges(span["context"]) or "itself only"
-        sizes = (f"{span['start']:,}", f"{span['length']:,}")
         state = "" if span["state"] == "none" else span["state"]
-        rows.append((str(span["index"]), span["kind"], state, *sizes, span["path"], seen))
-    return _aligned(rows, right=(0, 3, 4))
+        moved = f"{span['moved']:+,}" if span["moved"] else ""
+        size = amount(span["bytes"]) if span["bytes"] is not None else ""
+        numbers = (f"{span['start']:,}", f"{span['length']:,}", moved, size)
+        names = (span["context_kind"] or "", span["path"])
+        rows.append((str(span["index"]), span["kind"], state, *numbers, *names, seen, _where(span)))
+    if any(span["moved"] for span in explained["spans"]):
+        return _aligned(rows, right=(0, 3, 4, 5, 6))
+    return _aligned([(*row[:5], *row[6:]) for row in rows], right=(0, 3, 4, 5))
+
+
+def _where(span: dict[str, Any]) -> str:
+    """The reason of a miss; of a hit where it lies, and what it took."""
+    if span["state"] != "hit":
+        return span["reason"] or ""
+    took = "" if span["encode_s"] is None else f", encoded in {duration(span['encode_s'])}"
+    return f"{span['tier']}{took}"
 
 
 def _ranges(numbers: Sequence[int]) -> str:

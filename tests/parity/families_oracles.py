@@ -101,11 +101,18 @@ class Oracle:
         """Fields that the saving model does not know."""
         return {}
 
-    def logits(self, tokens: Sequence[int], positions: Sequence[int], steps: Steps) -> Tensor:
-        """Float64 logits (T, V) of tokens that see one another by position, step by step over
-        the model's own cache; with one step the positions may come in any order."""
+    def logits(
+        self,
+        tokens: Sequence[int],
+        positions: Sequence[int],
+        steps: Steps,
+        visible: Tensor | None = None,
+    ) -> Tensor:
+        """Float64 logits (T, V) of tokens that see what `visible` (T, T) says, else one another by
+        position, step by step over the model's own cache; with one step the positions may come in
+        any order."""
         at = torch.tensor(positions)
-        visible = at <= at[:, None]
+        visible = at <= at[:, None] if visible is None else visible
         with in_float64():
             model = self.copy(torch.float64)
             cache, parts = None, []

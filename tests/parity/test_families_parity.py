@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tables
 import torch
 from families_cases import CASES, GOLDEN, Case
 from families_golden import GOLDEN_FOLDER, SHOWN, difference, our_logits, write_tokenizer
@@ -39,7 +40,7 @@ EXACT, SINGLE = 1e-9, 1e-5
 
 COLUMNS = ("family", "variant", "compared with")
 COLUMNS += ("prefill", "decode", "any order", "prefill, float32", "decode, float32")
-HEAD = f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}"
+HEAD = tables.head(COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -62,15 +63,10 @@ class Row:
 
 @pytest.fixture(scope="module")
 def table() -> Iterator[list[Row]]:
-    """Takes the row of each case; is printed at the end, and written to `PARITY_TABLE`."""
+    """Takes the row of each case; is shown at the end."""
     rows: list[Row] = []
     yield rows
-    written = "\n".join((HEAD, *map(str, rows)))
-    print(f"\n{written}")
-    if path := os.environ.get("PARITY_TABLE"):
-        before, _, after = Path(path).read_text().partition(HEAD)
-        rest = after[after.index("\n\n") :] if "\n\n" in after else "\n"
-        Path(path).write_text(before + written + rest)
+    tables.show(HEAD, map(str, rows))
 
 
 def converted(oracle: Oracle, folder: Path, max_shard_size: str = "1GB") -> Path:

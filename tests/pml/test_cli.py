@@ -235,9 +235,18 @@ class TestContract:
         for index, span in enumerate(content["spans"]):
             assert span.keys() == {
                 "index", "path", "kind", "start", "length", "context", "state",
+                "context_kind", "moved", "tier", "encode_s", "reason", "bytes",
             }  # fmt: skip
             assert span["index"] == index
-            assert span["state"] == ("none" if span["kind"] == "fresh" else "miss")
+            state = {
+                key: span[key] for key in ("state", "reason", "context_kind", "moved", "bytes")
+            }
+            if span["kind"] == "fresh":
+                assert state == dict.fromkeys(state) | {"state": "none"}
+            else:
+                assert state.pop("bytes") == span["length"] * 2 * 2 * 2 * 8 * 2
+                expected = {"state": "miss", "reason": "never encoded"}
+                assert state == expected | {"context_kind": "guaranteed", "moved": 0}
             mine = [token for token in content["tokens"] if token["span"] == index]
             positions = list(range(span["start"], span["start"] + span["length"]))
             assert [token["position"] for token in mine] == positions
@@ -292,10 +301,10 @@ class TestContract:
 
 def test_explain_for_people() -> None:
     lines = pml("explain", *ASK).stdout.splitlines()
-    assert lines[0].startswith("span  kind ") and lines[0].endswith("  sees the spans")
+    assert lines[0].startswith("span  kind ") and lines[0].endswith("  why missing, where stored")
     assert lines[1].split()[:4] == ["0", "cached", "miss", "0"]
-    assert lines[1].endswith("  itself only")
-    assert any(line.endswith("all but ghosts") for line in lines)
+    assert lines[1].endswith("  itself only     never encoded")
+    assert any(line.endswith("  all but ghosts") for line in lines)
     assert any(line.startswith("the whole prompt ") for line in lines)
 
 
