@@ -35,9 +35,9 @@ LIMIT = 600
 
 INTRODUCTION = """# What the laws notice
 
-Each line is a mistake made on purpose in a copy of the code, as other implementations have made it
-or as one could make it here, and the law that fails then, within 100 examples. `make mutants` makes
-them all again and writes this page; `tests/mutants` holds the exact texts.
+Each line is a mistake put into a copy of the code on purpose, one that other implementations have
+or that is easily written here, and the law that fails then. `make mutants` tries all of them again
+and writes this page; the exact texts are in `tests/mutants`.
 """
 
 
