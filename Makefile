@@ -7,7 +7,7 @@ MODEL := weights/smollm2-135m-instruct
 # Test workers take one thread each; what is timed takes all cores and runs alone.
 WORKERS := OMP_NUM_THREADS=1
 
-.PHONY: demo test check lint parity bench soak clean model
+.PHONY: demo test check lint parity bench soak mutants clean model
 
 demo: $(MODEL)/golden.json
 	$(BIN)/pml demo --model $(MODEL)
@@ -32,6 +32,9 @@ bench: $(MODEL)/golden.json
 
 soak: $(MODEL)/golden.json $(VENV)/.dev
 	$(WORKERS) HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest -n 2 --dist worksteal -m "not parity"
+
+mutants: $(VENV)/.dev
+	$(BIN)/python scripts/mutants.py
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -4,6 +4,7 @@ HYPOTHESIS_PROFILE=dev       a few random examples, for the inner loop
 HYPOTHESIS_PROFILE=ci        200 examples, the same ones every time (the default: `make test`)
 HYPOTHESIS_PROFILE=thorough  2,000 random examples
 HYPOTHESIS_PROFILE=soak      20,000 random examples (`make soak`)
+HYPOTHESIS_PROFILE=mutants   100 of those of ci, and no smaller failure is looked for
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import sys
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
-from hypothesis import HealthCheck, Verbosity, settings
+from hypothesis import HealthCheck, Phase, Verbosity, settings
 
 for name, examples, derandomised in (
     ("dev", 30, False),
@@ -33,6 +34,12 @@ for name, examples, derandomised in (
         # Drawing a schema and a prompt that fit each other takes longer than drawing a number.
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )
+settings.register_profile(
+    "mutants",
+    settings.get_profile("ci"),
+    max_examples=100,
+    phases=(Phase.explicit, Phase.generate),
+)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 

@@ -9,7 +9,7 @@ from random import Random
 
 import torch
 from checks import assert_same, continued, encoded, placed, recorded
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from strategies import (
     LAYOUTS,
@@ -30,6 +30,7 @@ from strategies import (
 
 from minillm.kv import KVSegment, Placed
 from pml.context import Node
+from pml.deviation import LAYER, deviating
 from pml.encoder import Encoder, Job
 from pml.engine import PromptCache
 from pml.errors import PMLError
@@ -131,6 +132,29 @@ def test_law_01_with_recomputed_tokens(case: Case, recompute: Recompute) -> None
     usage = cache.prefill(plan).usage
     assert usage.recomputed_tokens == before.num_recomputed + len(again)
     assert usage.fresh_tokens == before.num_fresh + len(again)
+
+
+@settings(max_examples=settings().max_examples // 4)
+@given(cases(), st.floats(0, 1))
+def test_what_deviates_most_is_recomputed(case: Case, share: float) -> None:
+    """The selector of `deviating`, which law 1 holds for whatever it takes: values as the buffer
+    holds them, beside those of a full prefill.
+
+    Catches another layer, a token compared with another one, and a sort upside down.
+    """
+    assume(case.plan.num_cached)
+    stored, true = case.model.new_cache(), case.model.new_cache()
+    stored.bring(placed(case))
+    full_prefill(case.model, case.plan, true, at_own_positions=True)
+    order = torch.searchsorted(true.positions, stored.positions)
+    differences = true.values(LAYER)[:, order] - stored.values(LAYER)
+    away = differences.square().sum(dim=(0, 2))
+
+    chosen = deviating(case.model, case.plan, encoded(case.cache, case.plan), share)
+    assert len(chosen) == round(share * len(away))
+    is_chosen = torch.tensor([at in chosen for at in stored.positions.tolist()])
+    if 0 < len(chosen) < len(away):
+        assert float(away[is_chosen].min()) >= float(away[~is_chosen].max()) * (1 - 1e-5) - 1e-9
 
 
 @given(st.data(), cases())

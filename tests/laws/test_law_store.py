@@ -1,0 +1,135 @@
+"""Law 11: "the store = a naive dictionary under any sequence of operations"."""
+
+from __future__ import annotations
+
+import torch
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    multiple,
+    rule,
+)
+from strategies import ModelShape, hot_model, model_shapes
+
+from minillm.kv import KVSegment, Placed
+from minillm.model import Transformer
+from pml.context import Context, State
+from pml.encoder import encode
+from pml.store import MemoryStore, SegmentKey, segment_key
+
+Content = tuple[object, ...]
+"""All that a stored segment depends on, spelled out; what `SegmentKey` is a hash of."""
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """States with and without a context, encoded at several places by a small model, stored under
+    the names of several models and tokenizers.
+
+    Catches a key that leaves out one of these or runs two of them together, a segment that is
+    replaced or not where it should be, one that is given back altered, and counts that are not
+    those of the look-ups.
+    """
+
+    stored = Bundle("stored")
+    keys = Bundle("keys")
+    states = Bundle("states")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.store = MemoryStore()
+        self.naive: dict[Content, tuple[KVSegment, torch.Tensor]] = {}
+        self.seen: dict[State, KVSegment] = {}
+        self.hits = self.misses = 0
+
+    @initialize(shape=model_shapes(), target=states)
+    def start(self, shape: ModelShape) -> object:
+        self.model: Transformer = hot_model(shape)
+        return multiple(*(State.of((token,), 0, "/", None, 0) for token in (1, 2)))
+
+    @rule(
+        target=states,
+        tokens=st.lists(st.integers(1, 2), min_size=1, max_size=3),
+        context=st.none() | states,
+        origin=st.integers(0, 2),
+        is_placeholder=st.booleans(),
+    )
+    def state(
+        self, tokens: list[int], context: State | None, origin: int, is_placeholder: bool
+    ) -> State:
+        seen, distance = None, 0
+        if context is not None:
+            seen = Context(context, context.context, context.distance)
+            distance = len(context.tokens)
+            origin += context.origin + distance
+        return State.of(tokens, origin, "/", seen, distance, is_placeholder=is_placeholder)
+
+    @rule(
+        target=keys,
+        state=states,
+        model=st.sampled_from(("m", "mt")),
+        tokenizer=st.sampled_from(("t", "tt", "")),
+        dtype=st.sampled_from(("float32", "float64")),
+    )
+    def key(self, state: State, model: str, tokenizer: str, dtype: str) -> tuple[object, ...]:
+        content = (model, tokenizer, dtype, state.origin, *_content(state))
+        return segment_key(model, tokenizer, dtype, state), content, state
+
+    @rule(entry=keys)
+    def put(self, entry: tuple[SegmentKey, Content, State]) -> None:
+        key, content, state = entry
+        segment = self.encode(state)  # anew: the second of two equal states replaces the first
+        self.store.put(key, segment)
+        self.naive[content] = segment, segment.block.clone()
+
+    def encode(self, state: State) -> KVSegment:
+        context, placed, start = state.context, list[Placed](), state.origin - state.distance
+        while context is not None:
+            if context.state not in self.seen:
+                self.seen[context.state] = self.encode(context.state)
+            placed.insert(0, Placed(self.seen[context.state], start))
+            start, context = start - context.distance, context.before
+        return encode(self.model, state, placed, self.model.new_cache())
+
+    @rule(entry=keys)
+    def get(self, entry: tuple[SegmentKey, Content, State]) -> None:
+        key, content, _ = entry
+        found = self.store.get(key)
+        if content in self.naive:
+            segment, block = self.naive[content]
+            assert found is segment
+            assert torch.equal(found.block, block)
+            self.hits += 1
+        else:
+            assert found is None
+            self.misses += 1
+
+    @rule(entry=keys)
+    def contains(self, entry: tuple[SegmentKey, Content, State]) -> None:
+        key, content, _ = entry
+        assert (key in self.store) == (content in self.naive)
+
+    @invariant()
+    def counts_agree(self) -> None:
+        assert (self.store.hits, self.store.misses) == (self.hits, self.misses)
+        blocks = [block for _, block in self.naive.values()]
+        assert self.store.num_bytes == sum(block.numpy().nbytes for block in blocks)
+
+
+def _content(state: State) -> Content:
+    """The tokens, the mark of a placeholder, and the same of all that was seen, with distances."""
+    seen: list[Content] = []
+    context, distance = state.context, state.distance
+    while context is not None:
+        seen.append((distance, context.state.tokens, context.state.is_placeholder))
+        context, distance = context.before, context.distance
+    return (state.tokens, state.is_placeholder, *seen)
+
+
+StoreMachine.TestCase.settings = settings(
+    max_examples=settings().max_examples // 2, stateful_step_count=50
+)
+test_law_11_the_store_is_a_naive_dictionary = StoreMachine.TestCase
