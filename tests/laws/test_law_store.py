@@ -18,7 +18,8 @@ from strategies import ModelShape, hot_model, model_shapes
 from minillm.kv import KVSegment, Placed
 from minillm.model import Transformer
 from pml.context import Context, State
-from pml.encoder import encode
+from pml.encoder import Encoder, Job
+from pml.steps import finish
 from pml.store import MemoryStore, SegmentKey, segment_key
 
 Content = tuple[object, ...]
@@ -92,7 +93,8 @@ class StoreMachine(RuleBasedStateMachine):
                 self.seen[context.state] = self.encode(context.state)
             placed.insert(0, Placed(self.seen[context.state], start))
             start, context = start - context.distance, context.before
-        return encode(self.model, state, placed, self.model.new_cache())
+        (segment,) = finish(Encoder(self.model).encode([Job(state, placed)]))
+        return segment
 
     @rule(entry=keys)
     def get(self, entry: tuple[SegmentKey, Content, State]) -> None:
