@@ -17,11 +17,6 @@ GHOSTS = ("placeholder", "recomputed", "made fresh", "other state", "moved", "le
 COUNTED = ("cached", "fresh", *GHOSTS, "overlapping", "gaps")
 
 
-def ids_and_positions(content: Content) -> tuple[list[int], list[int]]:
-    tokens = content["tokens"]
-    return [token["id"] for token in tokens], [token["position"] for token in tokens]
-
-
 def visibility(content: Content) -> Tensor:
     """Who sees whom, bool (tokens, tokens), read off the JSON token by token.
 

@@ -40,13 +40,21 @@ def questions() -> list[Question]:
     return [Question(e["paragraph"], e["question"], tuple(e["answers"])) for e in entries]
 
 
-def schema(asked: list[Question]) -> str:
+FORMS = {
+    "fixed": ("<system>{}</system><union>{}</union>", "<user>{}</user>"),
+    "packed": ("<system>{}\n<union>{}</union></system>", "{}"),
+}
+"""A schema's form and a module's, in which nothing stands behind a gap: the layout `fixed` puts
+what follows a union behind its longest member."""
+
+
+def schema(asked: list[Question], layout: str) -> str:
+    whole, each = FORMS[layout]
     modules = (
-        f'<module name="q{n}">{escape(question.paragraph)}</module>'
+        f'<module name="q{n}">{each.format(escape(question.paragraph))}</module>'
         for n, question in enumerate(asked)
     )
-    text = f"{SYSTEM}\n<union>{''.join(modules)}</union>"
-    return f'<schema name="xquad"><system>{text}</system></schema>'
+    return f'<schema name="xquad">{whole.format(SYSTEM, "".join(modules))}</schema>'
 
 
 def divergence(full: Tensor, cached: Tensor) -> float:
@@ -103,12 +111,13 @@ def summary(rows: list[Row]) -> str:
     )
 
 
-def test_one_imported_module_is_full_prefill(ours: LoadedModel) -> None:
+@pytest.mark.parametrize("layout", FORMS)
+def test_one_imported_module_is_full_prefill(ours: LoadedModel, layout: str) -> None:
     asked = questions()
-    cache, full = PromptCache(ours, attention="guaranteed"), FullPrefill(ours)
-    cache.add_schema(schema(asked))
+    cache, full = PromptCache(ours, layout=layout, attention="guaranteed"), FullPrefill(ours)
+    cache.add_schema(schema(asked, layout))
     rows: list[Row] = []
-    print("\nreused  computed  max |Δ|  ÷ range  KL, nats  answer  question")
+    print(f"\n{layout}\nreused  computed  max |Δ|  ÷ range  KL, nats  answer  question")
     for number, question in enumerate(asked):
         rows.append(compared(cache, full, number, question))
         print(rows[-1], question.question[:60], flush=True)
