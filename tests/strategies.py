@@ -55,7 +55,7 @@ from pml.plan import PromptPlan
 from pml.schema import scaffold_paths
 from pml.states import ATTENTIONS
 from pml.store import MemoryStore
-from pml.writer import write_schema
+from pml.writer import write_prompt, write_schema
 
 # Models
 
@@ -457,7 +457,7 @@ def imported(children: tuple[PromptNode, ...], tag: ModulePath = ()) -> set[Modu
 # All together
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Case:
     """A prompt over a schema, on a small model, as the engine takes it."""
 
@@ -466,6 +466,12 @@ class Case:
     prompt: Prompt
     plan: PromptPlan
     fresh_anonymous: int
+
+    def __repr__(self) -> str:
+        """Short, since Hypothesis would warn of 40 kB instead of saying what failed."""
+        options = f"{self.plan.attention}, {self.layout}, {self.fresh_anonymous}"
+        texts = write_schema(self.schema), write_prompt(self.prompt)
+        return f"Case({options}, {self.model.config}, *{texts})"
 
     @property
     def model(self) -> Transformer:
