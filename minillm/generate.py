@@ -25,7 +25,7 @@ class Cancelled(Exception):
     """The caller said so; the cache is as it was before."""
 
 
-def _never() -> bool:
+def never() -> bool:
     return False
 
 
@@ -37,7 +37,7 @@ def prefill(
     progress: Callable[[int], None] | None = None,
     *,
     base: KVCache | None = None,
-    cancelled: Callable[[], bool] = _never,
+    cancelled: Callable[[], bool] = never,
 ) -> Tensor:
     """Run `tokens` at `positions` over `base` and `cache`, in chunks; the last one's logits (V,).
 
@@ -91,7 +91,7 @@ def decode(
     answer: Answer,
     logits: Tensor,
     *,
-    cancelled: Callable[[], bool] = _never,
+    cancelled: Callable[[], bool] = never,
 ) -> Iterator[Delta]:
     """`answer` token by token, the first from `logits` (V,): a batch of one.
 

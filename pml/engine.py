@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 
 from minillm.answer import Answer, Delta, check_max_tokens
@@ -12,7 +11,8 @@ from minillm.generate import decode, prefill
 from minillm.kv import KVCache
 from minillm.sampling import Sampling
 from pml.assembly import fresh_tokens, placed_segments
-from pml.completion import Completion, Prefilled, Timings, Usage
+from pml.chat import Chat
+from pml.completion import Completion, Prefilled, Usage, completed
 from pml.library import Library, Progress
 from pml.plan import PromptPlan
 from pml.prompt import Prompt
@@ -54,13 +54,16 @@ class PromptCache(Library):
         *,
         max_tokens: int = 128,
         sampling: Sampling | None = None,
+        stop: Sequence[str] = (),
     ) -> Iterator[Delta]:
-        """The answer piece by piece; the pieces' texts together are the whole text.
+        """The answer piece by piece; the pieces' texts together are the whole text, which ends
+        before the first of the texts `stop`.
 
         Finish or drop one stream before the next prompt: see `decode`.
         """
         check_max_tokens(max_tokens)
-        return self.decode(self.prefill(prompt), max_tokens=max_tokens, sampling=sampling)
+        prefilled = self.prefill(prompt)
+        return self.decode(prefilled, max_tokens=max_tokens, sampling=sampling, stop=stop)
 
     def generate(
         self,
@@ -68,31 +71,26 @@ class PromptCache(Library):
         *,
         max_tokens: int = 128,
         sampling: Sampling | None = None,
+        stop: Sequence[str] = (),
     ) -> Completion:
         """The whole answer."""
         check_max_tokens(max_tokens)
         started = time.perf_counter()
         prefilled = self.prefill(prompt)
-        first = finished = 0.0
-        deltas = []
-        for delta in self.decode(prefilled, max_tokens=max_tokens, sampling=sampling):
-            finished = time.perf_counter()
-            first = first or finished
-            deltas.append(delta)
-        tokens = tuple(delta.token for delta in deltas if delta.token is not None)
-        reason = deltas[-1].finish_reason
-        assert reason is not None
-        return Completion(
-            "".join(delta.text for delta in deltas),
-            tokens,
-            reason,
-            replace(prefilled.usage, completion_tokens=len(tokens)),
-            Timings(first - started, prefilled.encode_seconds, finished - first),
-            prefilled.plan,
-        )
+        deltas = self.decode(prefilled, max_tokens=max_tokens, sampling=sampling, stop=stop)
+        return completed(prefilled, deltas, started)
+
+    def chat(self, schema: str) -> Chat:
+        """A chat over a schema of the layout `packed`. Raises `PMLError` for another."""
+        return Chat(self, schema)
 
     def decode(
-        self, prefilled: Prefilled, *, max_tokens: int = 128, sampling: Sampling | None = None
+        self,
+        prefilled: Prefilled,
+        *,
+        max_tokens: int = 128,
+        sampling: Sampling | None = None,
+        stop: Sequence[str] = (),
     ) -> Iterator[Delta]:
         """The answer to the prompt that was prefilled last.
 
@@ -104,6 +102,7 @@ class PromptCache(Library):
             prefilled.plan.next_position,
             max_tokens=max_tokens,
             sampling=sampling,
+            stop=stop,
         )
         deltas = decode(self.model.transformer, answer, prefilled.logits)
         if self._latest is prefilled:  # An earlier answer to it may lie behind the prompt.

@@ -12,9 +12,10 @@ from minillm.checkpoint import LoadedModel
 from minillm.errors import LoadError
 from minillm.kv import KVSegment, Placed
 from pml.context import Node, State
+from pml.conversation import Conversation
 from pml.deviation import deviating
 from pml.encoder import encode
-from pml.errors import PMLPromptError, closest, did_you_mean, listed
+from pml.errors import Location, PMLPromptError, closest, did_you_mean, listed
 from pml.learned import content, one_pass
 from pml.plan import PromptPlan
 from pml.planner import Planner
@@ -110,11 +111,7 @@ class Library:
         """
         if not isinstance(prompt, Prompt):
             prompt = parse_prompt(prompt, file)
-        planner = self.schemas.get(prompt.schema)
-        if planner is None:
-            message = f"no schema {prompt.schema!r}; expected {listed(self.schemas)}"
-            guess = closest(prompt.schema, self.schemas)
-            raise PMLPromptError(message + did_you_mean(guess), prompt.at, suggestion=guess)
+        planner = self._planner(prompt.schema, prompt.at)
         wanted = self._recompute if recompute is None else recompute
         plan = planner.plan(prompt, wanted, self._learned)
         if not wanted.deviating:
@@ -176,3 +173,27 @@ class Library:
             segments[state] = segment
         seconds = time.perf_counter() - started if encoded else 0.0
         return segments, Encoding(tuple(encoded), len(states) - len(encoded), seconds)
+
+    def conversation(self, schema: str) -> Conversation:
+        """One over a schema of this name in which nothing is said yet. Raises `PMLError`."""
+        return Conversation.of(self._planner(schema))
+
+    def plan_turn(self, said: Conversation, turn: Prompt) -> tuple[PromptPlan, Conversation]:
+        """`Conversation.turn` with this library's recompute set and learned contexts."""
+        wanted = self._recompute
+        part, new = said.turn(turn, wanted, self._learned)
+        if not wanted.deviating:
+            return part, new
+        segments, _ = self.segments(new.plan.states)
+        start, share = said.plan.next_position, wanted.deviating
+        found = deviating(self.model.transformer, new.plan, segments, share, start)
+        wanted = replace(wanted, positions=wanted.positions | found)
+        return said.turn(turn, wanted, self._learned)
+
+    def _planner(self, schema: str, at: Location | None = None) -> Planner:
+        planner = self.schemas.get(schema)
+        if planner is None:
+            message = f"no schema {schema!r}; expected {listed(self.schemas)}"
+            guess = closest(schema, self.schemas)
+            raise PMLPromptError(message + did_you_mean(guess), at, suggestion=guess)
+        return planner
