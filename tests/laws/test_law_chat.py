@@ -69,7 +69,7 @@ def answered(cache: PromptCache, talk: Talk, turn: Prompt) -> None:
     # Encoding gives no logits: these are of the turn's last token and of each token after it.
     assert len(logits) == len(answer.tokens) + (answer.finish_reason == "stop")
     for count, found in enumerate(logits):
-        assert_same(found, oracle(model, answer.plan, answer.tokens[:count]))
+        assert_same(found, oracle(model, answer.plan, answer.tokens[:count], explicit=False))
     assert_goes_on(before, answer.plan)
     assert_goes_on(answer.plan, talk.chat.plan)
     assert talk.chat.plan.selected() == [*answer.plan.selected(), *answer.tokens]
@@ -101,7 +101,7 @@ def broken_off(data: st.DataObject, chat: Chat, turn: Prompt) -> None:
 RECOMPUTES = (NOTHING, Recompute(first=2, after_parameters=1), Recompute(deviating=0.3))
 
 
-@settings(max_examples=max(1, settings().max_examples // 8))
+@settings(max_examples=max(1, settings().max_examples // 10))
 @given(
     st.data(),
     schemas(),
@@ -149,7 +149,7 @@ def test_law_01_a_chat_equals_the_oracle_at_every_turn(
             if data.draw(st.integers(0, 5)) == 0:
                 broken_off(data, talk.chat, turn)
             answered(cache, talk, turn)
-            if attention == "learned":
+            if attention == "learned" and data.draw(st.integers(0, 5)) == 0:
                 cache.learn(talk.chat.plan)
 
 
