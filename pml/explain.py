@@ -23,6 +23,7 @@ def explain(cache: PromptCache, plan: PromptPlan) -> dict[str, object]:
         return "hit" if cache.is_stored(node.state) else "miss"
 
     return {
+        "version": 1,
         "schema": plan.schema,
         "layout": plan.layout,
         "attention": plan.attention,

@@ -21,7 +21,9 @@ from pml.plan import PromptPlan
 from pml.planner import Planner
 from pml.prompt import Prompt, parse_prompt
 from pml.recompute import NOTHING, Recompute
-from pml.schema import Schema, parse_schema
+from pml.schema import Schema
+from pml.schemas import Changes, read_schema
+from pml.states import states_of
 from pml.store import MemoryStore, SegmentKey, segment_key
 
 log = logging.getLogger("pml")
@@ -74,20 +76,18 @@ class Library:
         self._attention, self._layout = attention, layout
         self._fresh_anonymous, self._recompute = fresh_anonymous, recompute
         self._learned: set[str] = set()
+        self._changes: dict[str, Changes] = {}
 
-    def add_schema(self, source: str | Path) -> Schema:
-        """Take a schema: a path, or PML text (which starts with `<`). Nothing is encoded yet.
+    def add_schema(self, source: str | Path | Schema) -> Schema:
+        """Take a schema: a path, PML text (which starts with `<`), or one that was built in code.
+        Nothing is encoded yet.
 
         Raises `PMLError` for what is wrong with it. A schema of the same name is replaced: what is
-        the same in both keeps its states.
+        the same in both keeps its states, and `changes` tells what is not.
         """
-        text = str(source)
-        if text.lstrip("\ufeff \t\r\n").startswith("<"):
-            schema = parse_schema(text)
-        else:
-            path = Path(source).expanduser()
-            schema = parse_schema(path.read_bytes(), str(source), src_root=path.parent)
-        self.schemas[schema.name] = Planner.of(
+        schema = read_schema(source)
+        before = self.schemas.get(schema.name)
+        planner = Planner.of(
             schema,
             self.model.tokenizer,
             self.model.config.max_positions,
@@ -95,6 +95,8 @@ class Library:
             layout=self._layout,
             fresh_anonymous=self._fresh_anonymous,
         )
+        self._changes[schema.name] = Changes.between(before, planner)
+        self.schemas[schema.name] = planner
         return schema
 
     def plan(
@@ -174,9 +176,20 @@ class Library:
         seconds = time.perf_counter() - started if encoded else 0.0
         return segments, Encoding(tuple(encoded), len(states) - len(encoded), seconds)
 
-    def conversation(self, schema: str) -> Conversation:
-        """One over a schema of this name in which nothing is said yet. Raises `PMLError`."""
-        return Conversation.of(self._planner(schema))
+    def changes(self, name: str) -> Changes:
+        """What became of the states of the schema `name` when it was added last."""
+        return self._changes[name]
+
+    def conversation(self, name: str) -> Conversation:
+        """One over the schema `name` in which nothing is said yet; packed, if nobody said how.
+
+        Raises `PMLError` for an unknown name, and where the layout is `fixed`.
+        """
+        planner = self._planner(name)
+        if not (self._layout or planner.layout.schema.layout):
+            states = states_of(planner.layout, planner.attention, "packed")
+            planner = replace(planner, positions="packed", states=states)
+        return Conversation.of(planner)
 
     def plan_turn(self, said: Conversation, turn: Prompt) -> tuple[PromptPlan, Conversation]:
         """`Conversation.turn` with this library's recompute set and learned contexts."""

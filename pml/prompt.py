@@ -88,9 +88,11 @@ class _PromptReader:
         self.report = report
 
     def prompt(self, root: Element) -> Prompt:
-        schema = Attributes(root, self.report).required("schema", "travel")
+        attributes = Attributes(root, self.report)
+        schema = attributes.required("schema", "travel")
+        attributes.version()
         preserve = preserves(root, False, self.report)
-        arguments = self.arguments(root, ("schema", "space"), preserve)
+        arguments = self.arguments(root, ("schema", "version", "space"), preserve)
         return Prompt(schema, arguments, self.children(root, preserve, None), root.at)
 
     def children(

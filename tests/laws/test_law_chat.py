@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
+import torch
 from checks import assert_same, recorded
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import engine, fitted, loaded, models, prompts, schemas, texts, tokenizers
 
+from minillm import load
 from minillm.generate import Cancelled
 from minillm.model import Transformer
 from minillm.tokenizer import Tokenizer
@@ -18,6 +21,7 @@ from pml.chat import Chat
 from pml.engine import PromptCache
 from pml.nodes import Prompt, PromptImport, PromptNode, PromptRole, PromptText, Schema, places_of
 from pml.plan import PromptPlan
+from pml.prompt import parse_turn
 from pml.recompute import NOTHING, Recompute
 from pml.reference import oracle
 from pml.states import ATTENTIONS
@@ -60,16 +64,19 @@ def _without_rivals(
             yield node
 
 
-def answered(cache: PromptCache, talk: Talk, turn: Prompt) -> None:
+def answered(
+    cache: PromptCache, talk: Talk, turn: Prompt, max_tokens: int = 2, tolerance: float = 1e-9
+) -> None:
     """One turn is answered, and all logits on the way are the oracle's."""
     before, model = talk.chat.plan, cache.model.transformer
     logits, handle = recorded(model)
     with handle:
-        answer = talk.chat.send(turn, max_tokens=2)
+        answer = talk.chat.send(turn, max_tokens=max_tokens)
     # Encoding gives no logits: these are of the turn's last token and of each token after it.
     assert len(logits) == len(answer.tokens) + (answer.finish_reason == "stop")
     for count, found in enumerate(logits):
-        assert_same(found, oracle(model, answer.plan, answer.tokens[:count], explicit=False))
+        expected = oracle(model, answer.plan, answer.tokens[:count], explicit=False)
+        assert_same(found, expected, tolerance)
     assert_goes_on(before, answer.plan)
     assert_goes_on(answer.plan, talk.chat.plan)
     assert talk.chat.plan.selected() == [*answer.plan.selected(), *answer.tokens]
@@ -167,3 +174,39 @@ def test_a_chat_of_one_turn_is_a_prompt(
     answer = cache.chat("s").send(prompt, max_tokens=2)
     assert answer.plan == plan
     assert answer.tokens == cache.generate(prompt, max_tokens=2).tokens
+
+
+DOCUMENTS = """<schema name="library" layout="packed">
+  <scaffold modules="rome whale"/>
+  <system>You answer from the documents.
+    <module name="rome">Rome was founded in 753 BC by <param name="who" len="6"/>.</module>
+    <module name="whale">The blue whale is the largest animal that has ever lived.</module>
+    <module name="tea">Green tea is steeped for <param name="how" len="8" default="two minutes"/>.
+      <module name="black">Black tea takes boiling water.</module></module>
+    Keep to them.</system>
+</schema>"""
+IMPORTS = {
+    0: '<rome who="Romulus"/>',
+    3: "<whale/>",
+    7: '<tea how="a minute"><black/></tea>',
+    8: "<whale/>",
+    12: '<rome who="twins"/>',
+    17: "<tea/>",
+}
+
+
+@pytest.mark.model
+def test_20_turns_forked_twice_equal_the_oracle_on_the_real_model() -> None:
+    weights = Path(__file__).parents[2] / "weights" / "smollm2-135m-instruct"
+    cache = PromptCache(load(weights, dtype=torch.float32))
+    cache.add_schema(DOCUMENTS)
+    talks = [Talk(cache.chat("library"), {})]
+    for number in range(20):
+        if number in (5, 11):
+            talks.append(talks[-1].fork())
+        turn = parse_turn(f"{IMPORTS.get(number, '')}<user>Why {number}?</user>", "library")
+        answered(cache, talks[0], turn, 2 if number % 5 == 0 else 1, 1e-4)
+        if number in (5, 11, 12):
+            for talk in talks[1:]:
+                answered(cache, talk, parse_turn("<whale/><user>So?</user>", "library"), 1, 1e-4)
+    assert talks[0].chat.usage.cached_tokens > 80

@@ -185,6 +185,13 @@ def test_moved_a_thousand_times_is_moved_once() -> None:
     assert fresh.stretches() == [Stretch(0, 3, 72)]
 
 
+def test_keys_with_learned_positions_are_not_moved() -> None:
+    cache = new_cache(replace(CONFIG, position_scheme="learned"))
+    cache.place([Placed(segment(3, 5), 5)])
+    with pytest.raises(ValueError, match="keys cannot be moved"):
+        cache.place([Placed(segment(3, 5), 8)])
+
+
 def test_keys_without_rotation_are_never_turned() -> None:
     stored, cache = segment(3, 5), new_cache(ALIBI)
     assert cache.rope is None
