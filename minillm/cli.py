@@ -20,6 +20,7 @@ from minillm.flags import (
     JsonFlag,
     MaxTokensFlag,
     SeedFlag,
+    StopFlag,
     TemperatureFlag,
     ThreadsFlag,
     TopKFlag,
@@ -148,6 +149,7 @@ def generate(
     top_k: TopKFlag = 0,
     top_p: TopPFlag = 1.0,
     seed: SeedFlag = None,
+    stop: StopFlag = None,
     dtype: DTypeFlag = DType.float32,
     device: DeviceFlag = Device.auto,
     threads: ThreadsFlag = None,
@@ -161,7 +163,10 @@ def generate(
 
     try:
         reason = None
-        for delta in stream(model, text, max_tokens=max_tokens, sampling=draw, chat=not raw):
+        deltas = stream(
+            model, text, max_tokens=max_tokens, sampling=draw, chat=not raw, stop=stop or ()
+        )
+        for delta in deltas:
             print(delta.text, end="", flush=True)
             reason = delta.finish_reason
     except ValueError as error:  # empty, or longer than the model's context

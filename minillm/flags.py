@@ -66,6 +66,10 @@ SeedFlag = Annotated[
         "--seed", metavar="N", min=0, max=2**63 - 1, help="The same seed draws the same answer."
     ),
 ]
+StopFlag = Annotated[
+    list[str] | None,
+    typer.Option("--stop", metavar="TEXT", help="End the answer before it; may be repeated."),
+]
 VerboseFlag = Annotated[
     bool,
     typer.Option("--verbose", "-v", help="Log what is done to stderr.", callback=log_to_stderr),

@@ -9,7 +9,9 @@ A **position** is what the model sees; a **slot** is where memory is. Only `KVCa
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
+from copy import copy
 
 import torch
 from torch import Tensor
@@ -36,9 +38,10 @@ HEADROOM = 256
 class KVCache:
     """The keys and values that one sequence sees, slot by slot, in one buffer (L, 2, K, cap, D).
 
-    Placed segments come first, then what forwards append. The buffer stays warm from request to
-    request (fresh memory costs ten times as much to write as memory that is already mapped), and
-    `bring` copies only what it does not already hold.
+    Placed segments come first, then what forwards append; and so on, where `place` adds segments
+    behind that. The buffer stays warm from request to request (fresh memory costs ten times as much
+    to write as memory that is already mapped), and `bring` copies only what it does not already
+    hold.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class KVCache:
         self._block = torch.empty(shape, dtype=dtype, device=device)
         self._positions = torch.empty(capacity, dtype=torch.long, device=device)
         self._placed: list[Placed] = []
+        self._starts: list[int] = []  # the first slot of each placed segment
         self._num_turned, self._spent = 0, 0.0
         self.num_slots = 0
 
@@ -93,11 +97,11 @@ class KVCache:
     def stretches(self) -> list[Stretch]:
         """The slots in use, cut where keys lie turned in different ways."""
         found: list[Stretch] = []
-        for index, placed in enumerate(self._placed):
+        for index, (start, placed) in enumerate(zip(self._starts, self._placed, strict=True)):
             is_as_stored = index >= self._num_turned and self.rope is not None
-            distance = placed.distance if is_as_stored else 0
-            _extend(found, placed.num_tokens, distance)
-        _extend(found, self.num_slots - sum(p.num_tokens for p in self._placed), 0)
+            _extend(found, start, 0)
+            _extend(found, start + placed.num_tokens, placed.distance if is_as_stored else 0)
+        _extend(found, self.num_slots, 0)
         return found
 
     def get_ready(self, num_queries: int, heads: int) -> None:
@@ -122,21 +126,20 @@ class KVCache:
     def _turn_keys(self) -> None:
         """Turn the keys that still lie as stored, from the stored ones, never from turned ones."""
         assert self.rope is not None
-        start = 0
-        for index, placed in enumerate(self._placed):
-            stop = start + placed.num_tokens
+        for index, (start, placed) in enumerate(zip(self._starts, self._placed, strict=True)):
             if index >= self._num_turned and placed.distance:
+                stop = start + placed.num_tokens
                 lying, stored = self._block[:, 0, :, start:stop], placed.tokens.block[:, 0]
                 try:
                     self.rope.turn(stored, placed.distance, lying)
                 except BaseException:
                     lying.copy_(stored)
                     raise
-            start, self._num_turned = stop, max(self._num_turned, index + 1)
+            self._num_turned = max(self._num_turned, index + 1)
+        self._spent = 0.0
 
     def clear(self) -> None:
-        self._placed.clear()
-        self._num_turned = self.num_slots = 0
+        self.truncate(0)
 
     @torch.inference_mode()
     def reserve(self, num_tokens: int) -> None:
@@ -162,18 +165,21 @@ class KVCache:
         The longest prefix of `wanted` that lies here already is kept. `room` is the number of
         tokens that will be appended: memory for all is taken at once.
         """
-        kept = 0
-        for have, want in zip(self._placed, wanted, strict=False):
-            if have != want:
+        kept = slots = 0
+        for start, have, want in zip(self._starts, self._placed, wanted, strict=False):
+            if have != want or start != slots:
                 break
-            kept += 1
-        del self._placed[kept:]
-        self._num_turned, self._spent = min(self._num_turned, kept), 0.0
-        self.num_slots = sum(placed.num_tokens for placed in self._placed)
-        missing = wanted[kept:]
-        copied = sum(placed.num_tokens for placed in missing)
+            kept, slots = kept + 1, slots + have.num_tokens
+        self.truncate(slots)
+        self._spent = 0.0
+        return self.place(wanted[kept:], room)
+
+    @torch.inference_mode()
+    def place(self, more: Sequence[Placed], room: int = 0) -> int:
+        """Hold `more` behind all that is held; the tokens copied. `room` is as for `bring`."""
+        copied = sum(placed.num_tokens for placed in more)
         self.reserve(copied + room)
-        for placed in missing:
+        for placed in more:
             self._copy(placed)
         return copied
 
@@ -188,6 +194,7 @@ class KVCache:
         self._block[:, :, :, start:stop].copy_(segment.block)
         self._positions[start:stop] = segment.offsets + placed.origin
         self._placed.append(placed)
+        self._starts.append(start)
         self.num_slots = stop
 
     @torch.inference_mode()
@@ -200,11 +207,24 @@ class KVCache:
         return start, stop
 
     def truncate(self, num_slots: int) -> None:
-        """Forget the slots from `num_slots` on, which must not cut a placed segment."""
-        placed = sum(p.num_tokens for p in self._placed)
-        if not placed <= num_slots <= self.num_slots:
-            raise ValueError(f"cannot keep {num_slots} of {self.num_slots} slots, {placed} placed")
-        self.num_slots = num_slots
+        """Forget the slots from `num_slots` on, which must not cut a placed segment in two."""
+        kept = bisect_left(self._starts, num_slots)
+        end = self._starts[kept - 1] + self._placed[kept - 1].num_tokens if kept else 0
+        if not end <= num_slots <= self.num_slots:
+            raise ValueError(f"cannot keep {num_slots} of {self.num_slots} slots, {end} placed")
+        del self._placed[kept:], self._starts[kept:]
+        self._num_turned, self.num_slots = min(self._num_turned, kept), num_slots
+
+    @torch.inference_mode()
+    def fork(self, num_slots: int) -> KVCache:
+        """A cache with memory of its own that holds the same up to slot `num_slots`."""
+        other = copy(self)
+        other._placed, other._starts = self._placed.copy(), self._starts.copy()
+        other.truncate(num_slots)
+        other._block = self._block[:, :, :, :num_slots]
+        other._positions = self._positions[:num_slots]
+        other.reserve(1)  # which moves it
+        return other
 
     def segment(self, start: int, stop: int) -> KVSegment:
         """A copy of the slots [start, stop) that outlives this buffer."""
@@ -216,10 +236,10 @@ class KVCache:
         return KVSegment(block, positions - origin, origin)
 
 
-def _extend(stretches: list[Stretch], num_slots: int, distance: int) -> None:
-    """Append slots, to the last stretch if their keys lie turned alike."""
-    start = stop = stretches[-1].stop if stretches else 0
-    if stretches and stretches[-1].distance == distance:
+def _extend(stretches: list[Stretch], stop: int, distance: int) -> None:
+    """Append the slots up to `stop`, to the last stretch if their keys lie turned alike."""
+    start = stretches[-1].stop if stretches else 0
+    if start < stop and stretches and stretches[-1].distance == distance:
         start = stretches.pop().start
-    if num_slots or start < stop:
-        stretches.append(Stretch(start, stop + num_slots, distance))
+    if start < stop:
+        stretches.append(Stretch(start, stop, distance))

@@ -46,27 +46,31 @@ class Asked:
             yield from inner.all()
 
 
-def read_asked(prompt: Prompt, layout: Layout, tokenizer: Tokenizer) -> Asked:
-    """Tokenise each text of `prompt` alone. If the last text stands in a `<user>`, or a turn of the
-    user comes last, what asks the assistant for an answer follows it.
+class Reader:
+    """Reads a prompt; `before` is the role of the last turn so far."""
 
-    Raises `PMLError` for a role tag when the tokenizer has no markers for that role.
-    """
-    reader = _Reader(layout, tokenizer)
-    root = Asked((), prompt.arguments, [NewText(prompt.at)])
-    reader.read(prompt.children, root, None)
-    if reader.last_role == "user":
-        root.texts[-1].add(role_markers(tokenizer, "assistant", prompt.at).asking)
-    return root
-
-
-class _Reader:
-    def __init__(self, layout: Layout, tokenizer: Tokenizer) -> None:
-        self.layout, self.tokenizer = layout, tokenizer
+    def __init__(self, layout: Layout, tokenizer: Tokenizer, before: str | None) -> None:
+        self.layout, self.tokenizer, self.before = layout, tokenizer, before
         self.last_role: str | None = None
         """The role that the last text, a role's markers being text too, stands in."""
-        self.before = last_role(layout.schema)
-        """The role of the last turn; the schema's turns come before the prompt's."""
+
+    @property
+    def is_asking(self) -> bool:
+        """Whether what was read asks the assistant for an answer."""
+        return self.last_role == "user"
+
+    def prompt(self, prompt: Prompt) -> Asked:
+        """Tokenise each text of `prompt` alone. If the last text stands in a `<user>`, or a turn of
+        the user comes last, what asks the assistant for an answer follows it.
+
+        Raises `PMLError` for a role tag when the tokenizer has no markers for that role.
+        """
+        root = Asked((), prompt.arguments, [NewText(prompt.at)])
+        self.read(prompt.children, root, None)
+        if self.is_asking:
+            markers = role_markers(self.tokenizer, "assistant", prompt.at)
+            root.texts[-1].add(markers.asking)
+        return root
 
     def read(self, children: Sequence[object], tag: Asked, role: str | None) -> None:
         for child in children:

@@ -12,6 +12,7 @@ from pml.errors import (
     quoted,
 )
 from pml.markup import Element
+from pml.nodes import VERSIONS
 
 LONGEST_PARAMETER = 1_000_000
 
@@ -67,6 +68,13 @@ class Attributes:
 
     def flag(self, name: str, default: bool) -> bool:
         return self.choice(name, ("true", "false"), str(default).lower()) == "true"
+
+    def version(self) -> None:
+        """Report a version of the language that is not read here."""
+        value = self.element.attributes.get("version")
+        if value is not None and value not in VERSIONS:
+            known = f"this build reads {listed(VERSIONS)}"
+            self.wrong("version", f"version={quoted(value)}; {known}")
 
     def length(self) -> int:
         """The tokens of a parameter, from `len` or `length`."""

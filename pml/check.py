@@ -171,7 +171,7 @@ def _arguments(
 
 def _opening(given: Prompt | PromptImport, argument: str) -> str:
     """How to give an argument, with `<arg>` where an attribute cannot have its name."""
-    own = ("schema", "space") if isinstance(given, Prompt) else ("module",)
+    own = ("schema", "version", "space") if isinstance(given, Prompt) else ("module",)
     if argument in own or not _XML_NAME.fullmatch(argument):
         return f"<arg name={quoted(argument)}>…</arg> inside its tag"
     opening = "<prompt schema=…" if isinstance(given, Prompt) else _tag(given.name)[:-1]

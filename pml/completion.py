@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass, replace
 
 from torch import Tensor
 
-from minillm.answer import FinishReason
+from minillm.answer import Delta, FinishReason
 from pml.plan import PromptPlan
 
 
@@ -31,6 +33,9 @@ class Usage:
     @property
     def prompt_tokens(self) -> int:
         return self.cached_tokens + self.fresh_tokens
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
 
 @dataclass(frozen=True)
@@ -64,3 +69,24 @@ class Completion:
     usage: Usage
     timings: Timings
     plan: PromptPlan
+
+
+def completed(prefilled: Prefilled, deltas: Iterable[Delta], started: float) -> Completion:
+    """The answer out of its pieces, timed as they come, to a prompt that came at `started`."""
+    first = finished = 0.0
+    pieces = []
+    for delta in deltas:
+        finished = time.perf_counter()
+        first = first or finished
+        pieces.append(delta)
+    tokens = tuple(delta.token for delta in pieces if delta.token is not None)
+    reason = pieces[-1].finish_reason
+    assert reason is not None
+    return Completion(
+        "".join(delta.text for delta in pieces),
+        tokens,
+        reason,
+        replace(prefilled.usage, completion_tokens=len(tokens)),
+        Timings(first - started, prefilled.encode_seconds, finished - first),
+        prefilled.plan,
+    )

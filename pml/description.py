@@ -63,6 +63,7 @@ _SPACE = _one_of(
     preserve="every character is kept, as source code needs it",
     default="margins and line breaks between tags are the document's own layout",
 )
+_VERSION = _one_of("The language's version; 1 without it.", **{"1": "the only one so far"})
 _ROLE_DOCS = {
     "system": "The system's turn: the model's chat markers around what stands inside.",
     "user": "The user's turn. A prompt that ends in one gets the assistant's opening marker.",
@@ -92,6 +93,7 @@ SCHEMA: Mapping[str, Tag] = {
         "Declares the parts that prompts share. Text directly in it is part of every prompt.",
         {
             "name": _of("name", "What prompts call it by.", required=True),
+            "version": _VERSION,
             "layout": _one_of("Where things stand.", **_LAYOUTS),
             "attention": _one_of("What a module sees while it is encoded.", **_ATTENTIONS),
             "space": _SPACE,
@@ -147,7 +149,11 @@ _IMPORT = "Imports a module of the schema; attributes are arguments, children ar
 PROMPT: Mapping[str, Tag] = {
     "prompt": Tag(
         "Says which modules of a schema it takes, fills in what is open, adds its own text.",
-        {"schema": _of("name", "The schema's name.", required=True), "space": _SPACE},
+        {
+            "schema": _of("name", "The schema's name.", required=True),
+            "version": _VERSION,
+            "space": _SPACE,
+        },
         children=("use", "arg", *ROLES),
         text=True,
         arguments=True,

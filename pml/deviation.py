@@ -17,9 +17,14 @@ deviate there mostly deviate in later layers too (CacheBlend, arXiv 2405.16444).
 
 
 def deviating(
-    model: Transformer, plan: PromptPlan, segments: Mapping[State, KVSegment], share: float
+    model: Transformer,
+    plan: PromptPlan,
+    segments: Mapping[State, KVSegment],
+    share: float,
+    start: int = 0,
 ) -> frozenset[int]:
-    """The positions of the `share` of all cached tokens whose stored values deviate most.
+    """The positions of the `share` of the cached tokens from `start` on whose stored values deviate
+    most.
 
     The true values come from a causal pass of all selected tokens through the first layers.
     """
@@ -34,7 +39,7 @@ def deviating(
     found, first = [], 0
     for span in spans:
         stop = first + len(span.tokens)
-        if span.node is not None:
+        if span.node is not None and span.start >= start:
             stored = segments[span.node.state].block[layer, 1, :, span.offset :]
             away = (true[:, first:stop] - stored[:, : stop - first]).float()
             found.append((positions[first:stop], away.square().sum(dim=(0, 2)).cpu()))

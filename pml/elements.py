@@ -37,7 +37,7 @@ def schema_element(schema: Schema) -> Element:
 
 
 def prompt_element(prompt: Prompt) -> Element:
-    return _import("prompt", {"schema": prompt.schema}, prompt, ("schema", "space"))
+    return _import("prompt", {"schema": prompt.schema}, prompt, ("schema", "version", "space"))
 
 
 def _schema_node(node: SchemaNode) -> Element | Text:

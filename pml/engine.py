@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from functools import cached_property
 
 from minillm.answer import Answer, Delta, check_max_tokens
@@ -13,7 +12,8 @@ from minillm.kv import KVCache
 from minillm.sampling import Sampling
 from pml.assembly import fresh_tokens
 from pml.batch import Batch
-from pml.completion import Completion, Prefilled, Timings, Usage
+from pml.chat import Chat
+from pml.completion import Completion, Prefilled, Usage, completed
 from pml.library import Library
 from pml.plan import PromptPlan
 from pml.prompt import Prompt
@@ -79,23 +79,12 @@ class PromptCache(Library):
         check_max_tokens(max_tokens)
         started = time.perf_counter()
         prefilled = self.prefill(prompt)
-        first = finished = 0.0
-        deltas = []
-        for delta in self.decode(prefilled, max_tokens=max_tokens, sampling=sampling, stop=stop):
-            finished = time.perf_counter()
-            first = first or finished
-            deltas.append(delta)
-        tokens = tuple(delta.token for delta in deltas if delta.token is not None)
-        reason = deltas[-1].finish_reason
-        assert reason is not None
-        return Completion(
-            "".join(delta.text for delta in deltas),
-            tokens,
-            reason,
-            replace(prefilled.usage, completion_tokens=len(tokens)),
-            Timings(first - started, prefilled.encode_seconds, finished - first),
-            prefilled.plan,
-        )
+        deltas = self.decode(prefilled, max_tokens=max_tokens, sampling=sampling, stop=stop)
+        return completed(prefilled, deltas, started)
+
+    def chat(self, schema: str) -> Chat:
+        """A chat over a schema of the layout `packed`. Raises `PMLError` for another."""
+        return Chat(self, schema)
 
     def batch(
         self,

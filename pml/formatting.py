@@ -26,12 +26,12 @@ from pml.runs import Run, is_blank_piece, moved, read_in_place
 from pml.whitespace import WHITE, preserves, settled
 
 _ORDER = {
-    "schema": ("name", "layout", "attention", "space"),
+    "schema": ("name", "version", "layout", "attention", "space"),
     "module": ("name", "cache", "src", "space"),
     "union": ("required", "scaffold", "space"),
     "param": ("name", "len", "length", "default", "scaffold"),
     "parameter": ("name", "len", "length", "default", "scaffold"),
-    "prompt": ("schema", "space"),
+    "prompt": ("schema", "version", "space"),
     "use": ("module",),
     "arg": ("name", "space"),
 }

@@ -21,19 +21,24 @@ Piece = Node | Fresh
 
 
 def with_learned(
-    nodes: Sequence[Node | None], texts: Sequence[Fresh], learned: Set[str]
+    nodes: Sequence[Node | None],
+    texts: Sequence[Fresh],
+    learned: Set[str],
+    before: Sequence[Piece] = (),
 ) -> tuple[list[Node | None], list[Fresh], list[Node]]:
     """`nodes` with richer states where such are known; the texts that are left to compute; and the
-    nodes that stand for the others."""
+    nodes that stand for the others. The content `before` them is settled and stays as it is."""
     if not learned:
         return list(nodes), list(texts), []
     better: dict[Piece, Node] = {}
-    pieces = content([node for node in nodes if node is not None], texts)
+    pieces = [*before, *content([node for node in nodes if node is not None], texts)]
     for piece, node in zip(pieces, one_pass(pieces), strict=True):
         if node.key not in learned:
             break
         better[piece] = node
-    left = [piece for piece in pieces if isinstance(piece, Fresh) and piece not in better]
+    for piece in before:
+        better.pop(piece, None)
+    left = [p for p in pieces[len(before) :] if isinstance(p, Fresh) and p not in better]
     new = [node for piece, node in better.items() if isinstance(piece, Fresh)]
     return [node and better.get(node, node) for node in nodes], left, new
 

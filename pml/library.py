@@ -14,15 +14,18 @@ from minillm.generate import never
 from minillm.kv import KVSegment, Placed
 from pml.assembly import placed_segments
 from pml.context import State
+from pml.conversation import Conversation
 from pml.deviation import deviating
 from pml.encoder import Encoder, Job, packed, waves
-from pml.errors import PMLPromptError, closest, did_you_mean, listed
+from pml.errors import Location, PMLPromptError, closest, did_you_mean, listed
 from pml.learned import content, one_pass
 from pml.plan import PromptPlan
 from pml.planner import Planner
 from pml.prompt import Prompt, parse_prompt
 from pml.recompute import NOTHING, Recompute
-from pml.schema import Schema, parse_schema
+from pml.schema import Schema
+from pml.schemas import Changes, read_schema
+from pml.states import states_of
 from pml.steps import Progress, Steps, finish
 from pml.store import MemoryStore, SegmentKey, segment_key
 
@@ -84,20 +87,18 @@ class Library:
         self._attention, self._layout = attention, layout
         self._fresh_anonymous, self._recompute = fresh_anonymous, recompute
         self._learned: set[str] = set()
+        self._changes: dict[str, Changes] = {}
 
-    def add_schema(self, source: str | Path) -> Schema:
-        """Take a schema: a path, or PML text (which starts with `<`). Nothing is encoded yet.
+    def add_schema(self, source: str | Path | Schema) -> Schema:
+        """Take a schema: a path, PML text (which starts with `<`), or one that was built in code.
+        Nothing is encoded yet.
 
         Raises `PMLError` for what is wrong with it. A schema of the same name is replaced: what is
-        the same in both keeps its states.
+        the same in both keeps its states, and `changes` tells what is not.
         """
-        text = str(source)
-        if text.lstrip("\ufeff \t\r\n").startswith("<"):
-            schema = parse_schema(text)
-        else:
-            path = Path(source).expanduser()
-            schema = parse_schema(path.read_bytes(), str(source), src_root=path.parent)
-        self.schemas[schema.name] = Planner.of(
+        schema = read_schema(source)
+        before = self.schemas.get(schema.name)
+        planner = Planner.of(
             schema,
             self.model.tokenizer,
             self.model.config.max_positions,
@@ -105,6 +106,8 @@ class Library:
             layout=self._layout,
             fresh_anonymous=self._fresh_anonymous,
         )
+        self._changes[schema.name] = Changes.between(before, planner)
+        self.schemas[schema.name] = planner
         return schema
 
     def plan(
@@ -135,11 +138,7 @@ class Library:
     ) -> Steps[PromptPlan]:
         if not isinstance(prompt, Prompt):
             prompt = parse_prompt(prompt, file)
-        planner = self.schemas.get(prompt.schema)
-        if planner is None:
-            message = f"no schema {prompt.schema!r}; expected {listed(self.schemas)}"
-            guess = closest(prompt.schema, self.schemas)
-            raise PMLPromptError(message + did_you_mean(guess), prompt.at, suggestion=guess)
+        planner = self._planner(prompt.schema, prompt.at)
         wanted = self._recompute if recompute is None else recompute
         plan = planner.plan(prompt, wanted, self._learned)
         if not wanted.deviating:
@@ -242,3 +241,38 @@ class Library:
         self.store.put(self.key_of(state), segment, seconds)
         log.debug("encoded %s: %d tokens", state.path, len(state.tokens))
         return segment
+
+    def changes(self, name: str) -> Changes:
+        """What became of the states of the schema `name` when it was added last."""
+        return self._changes[name]
+
+    def conversation(self, name: str) -> Conversation:
+        """One over the schema `name` in which nothing is said yet; packed, if nobody said how.
+
+        Raises `PMLError` for an unknown name, and where the layout is `fixed`.
+        """
+        planner = self._planner(name)
+        if not (self._layout or planner.layout.schema.layout):
+            states = states_of(planner.layout, planner.attention, "packed")
+            planner = replace(planner, positions="packed", states=states)
+        return Conversation.of(planner)
+
+    def plan_turn(self, said: Conversation, turn: Prompt) -> tuple[PromptPlan, Conversation]:
+        """`Conversation.turn` with this library's recompute set and learned contexts."""
+        wanted = self._recompute
+        part, new = said.turn(turn, wanted, self._learned)
+        if not wanted.deviating:
+            return part, new
+        segments, _ = self.segments(new.plan.states)
+        start, share = said.plan.next_position, wanted.deviating
+        found = deviating(self.model.transformer, new.plan, segments, share, start)
+        wanted = replace(wanted, positions=wanted.positions | found)
+        return said.turn(turn, wanted, self._learned)
+
+    def _planner(self, schema: str, at: Location | None = None) -> Planner:
+        planner = self.schemas.get(schema)
+        if planner is None:
+            message = f"no schema {schema!r}; expected {listed(self.schemas)}"
+            guess = closest(schema, self.schemas)
+            raise PMLPromptError(message + did_you_mean(guess), at, suggestion=guess)
+        return planner

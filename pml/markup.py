@@ -70,13 +70,15 @@ _OPENING_TAG = re.compile(rb"<(?:[^\"'>]++|\"[^\"]*+\"|'[^']*+')*+>")
 _BLANK = re.compile(rb"[ \t\r\n]*")
 
 
-def parse_markup(text: str | bytes, file: str, limits: Limits = SCHEMA_LIMITS) -> Element:
-    """The document's root element.
+def parse_markup(
+    text: str | bytes, file: str, limits: Limits = SCHEMA_LIMITS, first_line: int = 1
+) -> Element:
+    """The document's root element; `first_line` is the number of its first line.
 
     Raises PMLSyntaxError at the first thing that is not well formed, not taken from XML, or
     beyond a limit.
     """
-    source = read_source(text, file, limits.document_bytes)
+    source = read_source(text, file, limits.document_bytes, first_line)
     _refuse_foreign(source, limits)
     return _TreeBuilder(source, limits).build()
 
@@ -140,7 +142,7 @@ class _TreeBuilder:
         self.open: list[_OpenElement] = []
         self.root: Element | None = None
         self.pieces: list[str] = []
-        self.markup = (Location(source.file, 1, 1), 0, 0)  # place, first byte, byte after the last
+        self.markup = (source.at(0), 0, 0)  # place, first byte, byte after the last
         parser = expat.ParserCreate("utf-8")
         parser.buffer_text = True
         parser.XmlDeclHandler = self.on_declaration
@@ -161,8 +163,8 @@ class _TreeBuilder:
 
     def here(self) -> Location:
         parser = self.parser
-        line, column = parser.CurrentLineNumber, parser.CurrentColumnNumber
-        return Location(self.source.file, line, column + 1)
+        line = self.source.first_line - 1 + parser.CurrentLineNumber
+        return Location(self.source.file, line, parser.CurrentColumnNumber + 1)
 
     def on_declaration(self, version: str, encoding: str | None, standalone: int) -> None:
         if version != "1.0" or (encoding or "utf-8").lower() not in ("utf-8", "utf8", "us-ascii"):

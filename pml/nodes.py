@@ -24,6 +24,8 @@ from pml.errors import IN_CODE, Location
 ModulePath = tuple[str, ...]
 Role = Literal["system", "user", "assistant"]
 ROLES = get_args(Role)
+VERSIONS = ("1",)
+"""Those of the language that are read here. A document that names none is of version 1."""
 LayoutName = Literal["fixed", "packed"]
 ContextName = Literal["isolated", "guaranteed", "learned", "joint"]
 SchemaNode: TypeAlias = (

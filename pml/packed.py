@@ -19,24 +19,29 @@ from pml.layout import Layout, Section
 from pml.placement import PROMPT, Fresh, Placement
 
 
-def place_packed(asked: Asked, layout: Layout, tokenizer: Tokenizer) -> Placement:
-    """Raises `PMLPromptError` for an argument that is longer than its slot."""
-    packer = _Packer(layout, tokenizer)
+def place_packed(asked: Asked, layout: Layout, tokenizer: Tokenizer, start: int = 0) -> Placement:
+    """What is asked for, from position `start` on. What stands before it, in a chat that goes on,
+    holds all anonymous text already.
+
+    Raises `PMLPromptError` for an argument that is longer than its slot.
+    """
+    packer = _Packer(layout, tokenizer, start)
     packer.tag(asked)
     return packer.placement
 
 
 class _Packer:
-    def __init__(self, layout: Layout, tokenizer: Tokenizer) -> None:
+    def __init__(self, layout: Layout, tokenizer: Tokenizer, start: int) -> None:
         self.layout = layout
         self.tokenizer = tokenizer
         self.placement = Placement()
-        self.position = 0
+        self.start = self.position = start
 
     def tag(self, asked: Asked) -> None:
         """The content of an import, or of the whole prompt."""
         section = self.layout.sections[asked.path]
-        placed = 0  # of the section's spans
+        goes_on = asked.path == () and self.start > 0
+        placed = len(section.spans) if goes_on else 0
         for index, inner in enumerate(asked.imports):
             if index:
                 self.text(asked, asked.texts[index])

@@ -14,7 +14,7 @@ plain forward under its mask, `pml explain` prints it, and the tests hold all th
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -98,7 +98,17 @@ class PromptPlan:
     @property
     def next_position(self) -> int:
         """Where the first generated token stands."""
-        return max(span.stop for span in (*self.reused, *self.fresh))
+        return max((span.stop for span in (*self.reused, *self.fresh)), default=0)
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.texts and all(node.state.is_placeholder for node in self.placed)
+
+    def then(self, part: PromptPlan) -> PromptPlan:
+        """This plan and `part`, what stands behind it."""
+        recomputed = {**self.recomputed, **part.recomputed}
+        placed, texts = self.placed + part.placed, self.texts + part.texts
+        return replace(self, placed=placed, texts=texts, recomputed=recomputed)
 
     def selected(self) -> list[int]:
         """The tokens a reader of the prompt sees, in order: what full prefill computes."""

@@ -4,35 +4,29 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast, get_args
 
 from minillm.tokenizer import Tokenizer
 from pml.context import Node, State, closure
-from pml.errors import PMLPromptError, PMLSyntaxError, listed
-from pml.layout import Layout, lay_out
+from pml.errors import Location, PMLPromptError, PMLSyntaxError, listed
+from pml.layout import lay_out
 from pml.nodes import ContextName, LayoutName
 from pml.plan import PromptPlan
 from pml.prompt import Prompt
 from pml.recompute import NOTHING, Recompute
-from pml.resolve import resolve
+from pml.resolve import Resolver
 from pml.schema import Schema, parameters_of
-from pml.states import States, states_of
+from pml.states import states_of
 
 log = logging.getLogger("pml")
 
 
 @dataclass(frozen=True)
-class Planner:
-    """Plans the prompts of one schema."""
+class Planner(Resolver):
+    """Plans the prompts of one schema for a model whose context has `max_positions`."""
 
-    layout: Layout
-    positions: LayoutName
-    attention: ContextName
-    states: States
-    tokenizer: Tokenizer
-    max_positions: int
-    fresh_anonymous: int
+    max_positions: int = field(kw_only=True)
 
     @classmethod
     def of(
@@ -67,7 +61,15 @@ class Planner:
                         parameter.at,
                     )
         states = states_of(laid_out, chosen, positions)
-        return cls(laid_out, positions, chosen, states, tokenizer, max_positions, fresh_anonymous)
+        return cls(
+            laid_out,
+            states,
+            chosen,
+            tokenizer,
+            fresh_anonymous,
+            positions,
+            max_positions=max_positions,
+        )
 
     @property
     def usable(self) -> tuple[State, ...]:
@@ -88,17 +90,12 @@ class Planner:
         states that earlier prompts left. Raises `PMLError` for what is wrong with the prompt, or if
         it outgrows the model's context.
         """
-        plan = resolve(
-            prompt,
-            self.layout,
-            self.states,
-            self.attention,
-            self.tokenizer,
-            self.fresh_anonymous,
-            self.positions,
-            recompute,
-            learned,
-        )
+        plan = self.resolve(prompt, recompute, learned)
+        self.check_length(plan, prompt.at)
+        return plan
+
+    def check_length(self, plan: PromptPlan, at: Location) -> None:
+        """Raises `PMLPromptError` for a plan that outgrows the model's context."""
         if plan.next_position > self.max_positions:
             advice = 'move large modules into a union, or take layout="packed"'
             if self.positions == "packed":
@@ -106,9 +103,8 @@ class Planner:
             raise PMLPromptError(
                 f"the prompt reaches position {plan.next_position - 1}, the model's context ends "
                 f"at {self.max_positions - 1}; import less, or {advice}",
-                prompt.at,
+                at,
             )
-        return plan
 
 
 def check_options(

@@ -7,11 +7,13 @@ import or directly in the prompt. Whether the imports exist is for `check_prompt
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from typing import cast
 
 from pml.attributes import Attributes
 from pml.check import check_prompt
-from pml.errors import PMLSyntaxError, Related, Report, quoted, raised, tagged
+from pml.errors import Location, PMLSyntaxError, Related, Report, quoted, raised, tagged
 from pml.markup import PROMPT_LIMITS, Element, Limits, Text, parse_markup
 from pml.nodes import (
     ROLES,
@@ -35,6 +37,7 @@ __all__ = [
     "PromptText",
     "check_prompt",
     "parse_prompt",
+    "parse_turn",
 ]
 
 
@@ -62,6 +65,22 @@ def parse_prompt(
     return _PromptReader(report).prompt(root)
 
 
+def parse_turn(text: str, schema: str, file: str = "<turn>") -> Prompt:
+    """A turn of a chat over `schema`: what may stand inside `<prompt>`, or a whole prompt.
+
+    >>> parse_turn("<user>Why?</user>", "s").children[0].role
+    'user'
+    """
+    if _WHOLE.match(text):
+        return parse_prompt(text, file)
+    document = f'<prompt schema="turn">\n{text}</prompt>'
+    root = parse_markup(document, file, PROMPT_LIMITS, first_line=0)
+    return replace(_PromptReader(raised).prompt(root), schema=schema, at=Location(file, 1, 1))
+
+
+_WHOLE = re.compile(r"\s*<prompt[\s/>]")
+
+
 class _PromptReader:
     """`preserve` is what `space` says at an element, `role` the tag around it."""
 
@@ -69,9 +88,11 @@ class _PromptReader:
         self.report = report
 
     def prompt(self, root: Element) -> Prompt:
-        schema = Attributes(root, self.report).required("schema", "travel")
+        attributes = Attributes(root, self.report)
+        schema = attributes.required("schema", "travel")
+        attributes.version()
         preserve = preserves(root, False, self.report)
-        arguments = self.arguments(root, ("schema", "space"), preserve)
+        arguments = self.arguments(root, ("schema", "version", "space"), preserve)
         return Prompt(schema, arguments, self.children(root, preserve, None), root.at)
 
     def children(

@@ -8,69 +8,89 @@ first. The choice depends on schema, prompt and options, never on what a store h
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence, Set
+from dataclasses import dataclass
 
 from minillm.tokenizer import Tokenizer
-from pml.asked import read_asked
+from pml.asked import Reader
 from pml.context import Node, State
 from pml.errors import PMLError
 from pml.fixed import place_fixed
-from pml.layout import Layout, name_of
-from pml.learned import with_learned
+from pml.layout import Layout, last_role, name_of
+from pml.learned import Piece, with_learned
 from pml.nodes import ContextName, LayoutName
 from pml.packed import place_packed
-from pml.placement import PROMPT, Fresh, Standing
+from pml.placement import PROMPT, Fresh, Placement, Standing
 from pml.plan import PromptPlan
 from pml.prompt import Prompt, check_prompt
 from pml.recompute import NOTHING, Recompute, recomputed_tokens
 from pml.states import States
 
 
-def resolve(
-    prompt: Prompt,
-    layout: Layout,
-    states: States,
-    attention: ContextName,
-    tokenizer: Tokenizer,
-    fresh_anonymous: int = 16,
-    positions: LayoutName = "fixed",
-    recompute: Recompute = NOTHING,
-    learned: Set[str] = frozenset(),
-) -> PromptPlan:
-    """The plan of `prompt`; `states` are those of the layout under `attention` and `positions`.
+@dataclass(frozen=True)
+class Resolver:
+    """Resolves the prompts of one schema; `states` are those of `layout` under `attention` and
+    `positions`.
 
     Anonymous text of at most `fresh_anonymous` tokens that follows an imported module which its
     state has not seen is computed afresh, so that a closing marker sees what the prompt really
-    holds; under `guaranteed` only. `recompute` adds cached tokens to what is fresh;
-    `learned` are the keys of states that earlier prompts left. Raises `PMLError` where prompt and
-    schema do not fit or the prompt holds no token.
+    holds; under `guaranteed` and `learned` only.
     """
-    packed = positions == "packed"
-    check_prompt(prompt, layout.schema, repeat=packed)
-    asked = read_asked(prompt, layout, tokenizer)
-    placement = (place_packed if packed else place_fixed)(asked, layout, tokenizer)
-    limit = fresh_anonymous if attention in ("guaranteed", "learned") else 0
-    nodes: list[Node | None] = []
-    texts = list(placement.fresh)
-    modules = 0
-    for one, (state, seen) in zip(
-        placement.standing, _chosen(states, placement.standing), strict=True
-    ):
-        span = one.span
-        is_short = span.owner == () and len(span.tokens) <= limit and modules > seen
-        is_fresh = span.parameter is None and (is_short or not span.cached)
-        if is_fresh:
-            texts.append(Fresh(name_of(span.owner), span.owner, one.start, span.tokens))
-        nodes.append(None if is_fresh or not span.cached else Node(state, one.start))
-        modules += span.owner != ()
-    nodes, texts, again = with_learned(nodes, texts, learned)
-    placed = [*(node for node in nodes if node is not None), *again]
-    if not texts and all(node.state.is_placeholder for node in placed):
-        raise PMLError("the prompt holds no token: no text, and nothing of the schema", prompt.at)
-    filled = {text.start for text in placement.fresh if text.path != PROMPT}
-    recomputed = recomputed_tokens(recompute, placement.standing, nodes, filled)
-    _recompute_last(placed, texts, recomputed)
-    name = layout.schema.name
-    return PromptPlan(name, positions, attention, tuple(placed), tuple(texts), recomputed)
+
+    layout: Layout
+    states: States
+    attention: ContextName
+    tokenizer: Tokenizer
+    fresh_anonymous: int = 16
+    positions: LayoutName = "fixed"
+
+    def resolve(
+        self, prompt: Prompt, recompute: Recompute = NOTHING, learned: Set[str] = frozenset()
+    ) -> PromptPlan:
+        """The plan of `prompt`. `recompute` adds cached tokens to what is fresh; `learned` are the
+        keys of states that earlier prompts left.
+
+        Raises `PMLError` where prompt and schema do not fit or the prompt holds no token.
+        """
+        packed = self.positions == "packed"
+        check_prompt(prompt, self.layout.schema, repeat=packed)
+        asked = Reader(self.layout, self.tokenizer, last_role(self.layout.schema)).prompt(prompt)
+        placement = (place_packed if packed else place_fixed)(asked, self.layout, self.tokenizer)
+        plan = self.reuse(placement, recompute, learned)
+        if plan.is_empty:
+            message = "the prompt holds no token: no text, and nothing of the schema"
+            raise PMLError(message, prompt.at)
+        return plan
+
+    def reuse(
+        self,
+        placement: Placement,
+        recompute: Recompute,
+        learned: Set[str],
+        earlier: Sequence[Standing] = (),
+        before: Sequence[Piece] = (),
+    ) -> PromptPlan:
+        """The plan of what `placement` holds, which goes on a text whose spans `earlier` and
+        content `before` are planned already."""
+        limit = self.fresh_anonymous if self.attention in ("guaranteed", "learned") else 0
+        nodes: list[Node | None] = []
+        texts = list(placement.fresh)
+        modules = sum(one.span.owner != () for one in earlier)
+        chosen = _chosen(self.states, [*earlier, *placement.standing])[len(earlier) :]
+        for one, (state, seen) in zip(placement.standing, chosen, strict=True):
+            span = one.span
+            is_short = span.owner == () and len(span.tokens) <= limit and modules > seen
+            is_fresh = span.parameter is None and (is_short or not span.cached)
+            if is_fresh:
+                texts.append(Fresh(name_of(span.owner), span.owner, one.start, span.tokens))
+            nodes.append(None if is_fresh or not span.cached else Node(state, one.start))
+            modules += span.owner != ()
+        nodes, texts, again = with_learned(nodes, texts, learned, before)
+        placed = [*(node for node in nodes if node is not None), *again]
+        filled = {text.start for text in placement.fresh if text.path != PROMPT}
+        recomputed = recomputed_tokens(recompute, placement.standing, nodes, filled)
+        _recompute_last(placed, texts, recomputed)
+        named = (self.layout.schema.name, self.positions, self.attention)
+        return PromptPlan(*named, tuple(placed), tuple(texts), recomputed)
 
 
 def _chosen(states: States, standing: Sequence[Standing]) -> list[tuple[State, int]]:

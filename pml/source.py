@@ -12,22 +12,26 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The bytes of a document: UTF-8 of characters that XML allows, without byte order mark."""
+    """The bytes of a document: UTF-8 of characters that XML allows, without byte order mark.
+
+    `first_line` is the number of its first line: 0 where that line was put before a user's text.
+    """
 
     data: bytes = field(repr=False)
     file: str
+    first_line: int = 1
 
     def at(self, offset: int) -> Location:
         """The place of the byte at `offset`."""
-        return advanced(Location(self.file, 1, 1), self.data[:offset])
+        return advanced(Location(self.file, self.first_line, 1), self.data[:offset])
 
 
-def read_source(text: str | bytes, file: str, most_bytes: int) -> Source:
+def read_source(text: str | bytes, file: str, most_bytes: int, first_line: int = 1) -> Source:
     """Check size, encoding and characters before anything looks at the content.
 
     Raises PMLSyntaxError, at the first byte that is not UTF-8 or character that XML has not.
     """
-    start = Location(file, 1, 1)
+    start = Location(file, first_line, 1)
     if len(text) > most_bytes:
         raise _too_large(start, most_bytes)
     if isinstance(text, str):
@@ -42,7 +46,7 @@ def read_source(text: str | bytes, file: str, most_bytes: int) -> Source:
             raise _too_large(start, most_bytes)
     else:
         data = text
-    source = Source(data.removeprefix(_BYTE_ORDER_MARK), file)
+    source = Source(data.removeprefix(_BYTE_ORDER_MARK), file, first_line)
     try:
         source.data.decode()
     except UnicodeDecodeError as error:

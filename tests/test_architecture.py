@@ -36,16 +36,16 @@ ORDER = {
         program.expressions program.source program.pieces program.naming program.branches
         program.texts program.signature program.scope program.refused program.compiler program
         layout context states asked placement fixed packed plan recompute learned resolve
-        planner rows view svg boundaries lint sarif
+        planner schemas conversation rows view svg boundaries lint sarif
         discover.flat discover.log discover.tokens discover.atoms discover.ends discover.merge
         discover.prefixes discover.slots discover.pieces discover.patterns discover.trial
         discover.unions discover.names discover.propose discover.rewrite discover.report discover
         lsp lsp.text lsp.scan lsp.documents lsp.files lsp.project lsp.scope lsp.checks lsp.facts
         lsp.hover lsp.completion lsp.places lsp.answers lsp.server
         steps reference encoder store assembly deviation library completion
-        bases request batch engine service explain estimate compare demo
+        bases request batch chat engine service explain estimate compare demo
         cli.documents cli.output cli.language cli.checking cli.formatting cli.compile
-        cli.editing cli.discovering cli.running cli
+        cli.editing cli.discovering cli.running cli.chatting cli
     """,
 }
 """A module imports only from those before it in its own list, and `pml` from all of `minillm`."""
@@ -62,7 +62,7 @@ TORCH_FREE = {
         program.expressions program.source program.pieces program.naming program.branches
         program.texts program.signature program.scope program.refused program.compiler program
         layout context states asked placement fixed packed plan recompute learned resolve
-        planner rows view svg boundaries lint sarif
+        planner schemas conversation rows view svg boundaries lint sarif
         discover.flat discover.log discover.tokens discover.atoms discover.ends discover.merge
         discover.prefixes discover.slots discover.pieces discover.patterns discover.trial
         discover.unions discover.names discover.propose discover.rewrite discover.report discover

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import typer
 
+from pml.cli.chatting import chat
 from pml.cli.checking import check
 from pml.cli.compile import compile_program
 from pml.cli.discovering import discover
@@ -30,6 +31,7 @@ app.command("map")(draw_map)
 app.command("compile")(compile_program)
 app.command()(discover)
 app.command()(run)
+app.command()(chat)
 app.command()(explain)
 app.command()(compare)
 app.command()(demo)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,6 +19,7 @@ from minillm.flags import (
     JsonFlag,
     MaxTokensFlag,
     SeedFlag,
+    StopFlag,
     TemperatureFlag,
     ThreadsFlag,
     TopKFlag,
@@ -106,6 +108,7 @@ def run(
     top_k: TopKFlag = 0,
     top_p: TopPFlag = 1.0,
     seed: SeedFlag = None,
+    stop: StopFlag = None,
     dtype: DTypeFlag = DType.float32,
     device: DeviceFlag = Device.auto,
     threads: ThreadsFlag = None,
@@ -118,7 +121,7 @@ def run(
     session = Session.open(schema, prompt, model, running)
     draw = sampling(temperature, top_k, top_p, seed)
     encoded = session.encode()
-    answer = _answer(session, encoded, max_tokens, draw, quiet=as_json)
+    answer = _answer(session, encoded, max_tokens, draw, stop or (), quiet=as_json)
     if as_json:
         print_json(answer)
     else:
@@ -127,12 +130,19 @@ def run(
 
 
 def _answer(
-    session: Session, encoded: Encoding, max_tokens: int, draw: Sampling, *, quiet: bool
+    session: Session,
+    encoded: Encoding,
+    max_tokens: int,
+    draw: Sampling,
+    stop: Sequence[str],
+    *,
+    quiet: bool,
 ) -> dict[str, Any]:
     """The answer to the prompt's text, as `pml run --json` prints it; printed as it comes."""
     deltas, first = [], 0.0
     started = time.perf_counter()
-    for delta in session.cache.stream(session.document.data, max_tokens=max_tokens, sampling=draw):
+    prompt, cache = session.document.data, session.cache
+    for delta in cache.stream(prompt, max_tokens=max_tokens, sampling=draw, stop=stop):
         first = first or time.perf_counter()
         deltas.append(delta)
         if not quiet:
@@ -140,6 +150,7 @@ def _answer(
     finished = time.perf_counter()
     tokens = [delta.token for delta in deltas if delta.token is not None]
     return {
+        "version": 1,
         "text": "".join(delta.text for delta in deltas),
         "tokens": tokens,
         "finish_reason": deltas[-1].finish_reason,

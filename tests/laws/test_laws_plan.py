@@ -43,7 +43,7 @@ from pml.placement import PROMPT
 from pml.plan import PromptPlan
 from pml.prompt import parse_prompt
 from pml.recompute import NOTHING, Recompute
-from pml.resolve import resolve
+from pml.resolve import Resolver
 from pml.states import ATTENTIONS, states_of
 from pml.writer import write_prompt
 
@@ -63,7 +63,7 @@ def test_law_09_positions_are_accounted_for(
     states = states_of(layout, attention)
 
     def planned(prompt: Prompt) -> PromptPlan:
-        return resolve(prompt, layout, states, attention, tokenizer, short)
+        return Resolver(layout, states, attention, tokenizer, short).resolve(prompt)
 
     prompt, plan = fitted(planned, data.draw(prompts(schema)))
     used = [p for span in (*plan.reused, *plan.fresh) for p in range(span.start, span.stop)]
@@ -102,7 +102,8 @@ def test_law_09_packed_positions_are_accounted_for(
     states = states_of(layout, attention, "packed")
 
     def planned(prompt: Prompt) -> PromptPlan:
-        return resolve(prompt, layout, states, attention, tokenizer, short, "packed")
+        resolver = Resolver(layout, states, attention, tokenizer, short, "packed")
+        return resolver.resolve(prompt)
 
     prompt, plan = fitted(planned, data.draw(prompts(schema, packed=True)))
     spans = sorted((*plan.reused, *plan.fresh), key=lambda span: span.start)
@@ -266,7 +267,8 @@ def test_law_17_the_plan_is_what_the_page_says(
     recompute = data.draw(recomputes())
 
     def planned(prompt: Prompt) -> PromptPlan:
-        return resolve(prompt, layout, states, attention, tokenizer, short, positions, recompute)
+        resolver = Resolver(layout, states, attention, tokenizer, short, positions)
+        return resolver.resolve(prompt, recompute)
 
     def expected(prompt: Prompt) -> tuple[Reading, int]:
         return read(schema, prompt, tokenizer, positions, attention, short, recompute)

@@ -185,6 +185,13 @@ def test_moved_a_thousand_times_is_moved_once() -> None:
     assert fresh.stretches() == [Stretch(0, 3, 72)]
 
 
+def test_keys_with_learned_positions_are_not_moved() -> None:
+    cache = new_cache(replace(CONFIG, position_scheme="learned"))
+    cache.place([Placed(segment(3, 5), 5)])
+    with pytest.raises(ValueError, match="keys cannot be moved"):
+        cache.place([Placed(segment(3, 5), 8)])
+
+
 def test_keys_without_rotation_are_never_turned() -> None:
     stored, cache = segment(3, 5), new_cache(ALIBI)
     assert cache.rope is None
@@ -246,3 +253,90 @@ def test_a_segment_taken_out_outlives_the_buffer() -> None:
     cache.bring([Placed(segment(4, 0, 9), 0)])
     assert torch.equal(taken.block, stored.block[:, :, :, 1:3])
     assert taken.block.is_contiguous()
+
+
+def test_segments_are_placed_behind_what_was_appended() -> None:
+    one, two, cache = segment(3, 0, 1), segment(2, 0, 2), new_cache()
+    cache.bring([Placed(one, 0)])
+    cache.append(torch.tensor([3, 4]))
+    assert cache.place([Placed(two, 5), Placed(two, 20)], room=100) == 4
+    capacity = cache.capacity
+    cache.append(torch.arange(7, 107))
+    assert cache.capacity == capacity
+    assert cache.positions[:10].tolist() == [0, 1, 2, 3, 4, 5, 6, 20, 21, 7]
+    rope = rope_for(CONFIG, torch.device("cpu"))
+    for start, distance in ((5, 5), (7, 20)):
+        placed = held(cache)[:, :, :, start : start + 2]
+        assert torch.equal(placed[:, 0], rope.turn(two.block[:, 0], distance))
+        assert torch.equal(placed[:, 1], two.block[:, 1])
+
+
+def test_stretches_lie_around_what_was_appended() -> None:
+    one, two, cache = segment(3, 0, 1), segment(2, 0, 2), new_cache()
+    cache.place([Placed(one, 4)])
+    cache.append(torch.tensor([7, 8]))
+    cache.place([Placed(two, 4)])
+    assert cache.stretches() == [Stretch(0, 3, 4), Stretch(3, 5, 0), Stretch(5, 7, 4)]
+    right = held(cache)
+    cache.get_ready(10_000, heads=2)
+    assert cache.stretches() == [Stretch(0, 7, 0)]
+    assert torch.equal(lying(cache), right[:, 0])
+    cache.place([Placed(one, 30)])
+    assert cache.stretches() == [Stretch(0, 7, 0), Stretch(7, 10, 30)]
+    assert torch.equal(held(cache)[:, :, :, :7], right)
+
+
+def test_what_turned_queries_cost_is_counted_anew_when_the_keys_are_turned() -> None:
+    stored, cache = segment(10_000, 0), new_cache()
+    cache.bring([Placed(stored, 50)])
+    cache.get_ready(10_000, heads=2)
+    cache.place([Placed(stored, 20_000)])
+    cache.get_ready(1, heads=2)
+    assert cache.stretches() == [Stretch(0, 10_000, 0), Stretch(10_000, 20_000, 20_000)]
+
+
+def test_to_truncate_forgets_whole_segments_only() -> None:
+    one, two, cache = segment(3, 0, 1), segment(2, 0, 2), new_cache()
+    cache.bring([Placed(one, 0)])
+    cache.append(torch.tensor([3, 4]))
+    cache.place([Placed(two, 5)])
+    cache.get_ready(10_000, heads=2)
+    with pytest.raises(ValueError, match="cannot keep 6 of 7 slots, 7 placed"):
+        cache.truncate(6)
+    cache.truncate(5)
+    assert cache.positions.tolist() == [0, 1, 2, 3, 4]
+    cache.place([Placed(two, 9)])
+    assert cache.stretches() == [Stretch(0, 5, 0), Stretch(5, 7, 9)], "turned like the one before"
+    cache.truncate(4)
+    with pytest.raises(ValueError, match="cannot keep 2 of 4 slots, 3 placed"):
+        cache.truncate(2)
+    cache.truncate(0)
+    assert cache.stretches() == []
+
+
+def test_what_stands_behind_appended_tokens_is_not_kept() -> None:
+    one, two, cache = segment(3, 0, 1), segment(2, 3, 2), new_cache()
+    cache.bring([Placed(one, 0)])
+    cache.append(torch.tensor([3, 4]))
+    cache.place([Placed(two, 5)])
+    assert cache.bring([Placed(one, 0), Placed(two, 5)]) == 2
+    assert cache.positions.tolist() == [0, 1, 2, 5, 6]
+
+
+def test_a_fork_goes_on_by_itself() -> None:
+    one, two, cache = segment(3, 0, 1), segment(2, 0, 2), new_cache()
+    cache.bring([Placed(one, 10)])
+    cache.append(torch.tensor([13, 14]))
+    fork = cache.fork(4)
+    assert fork.positions.tolist() == [10, 11, 12, 13]
+    assert torch.equal(held(fork), held(cache)[:, :, :, :4])
+    for other, position in ((cache, 15), (fork, 14)):
+        before = held(other)
+        other.place([Placed(two, position)])
+        other.get_ready(10_000, heads=2)
+        with torch.inference_mode():
+            other.states(3, 4)[1][0].fill_(position)
+        assert torch.equal(held(other)[:, 0, :, : before.shape[3]], before[:, 0])
+    assert cache.positions.tolist() == [10, 11, 12, 13, 14, 15, 16]
+    assert fork.positions.tolist() == [10, 11, 12, 13, 14, 15]
+    assert (float(cache.values(0)[0, 3, 0]), float(fork.values(0)[0, 3, 0])) == (15, 14)

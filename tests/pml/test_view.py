@@ -13,7 +13,7 @@ from pml.layout import Layout, lay_out
 from pml.plan import PromptPlan
 from pml.planner import Planner
 from pml.prompt import parse_prompt
-from pml.resolve import resolve
+from pml.resolve import Resolver
 from pml.rows import PATTERNS, prompt_rows, schema_rows
 from pml.schema import parse_schema
 from pml.states import states_of
@@ -75,7 +75,7 @@ def laid_out(text: str | bytes) -> Layout:
 
 def planned(layout: Layout, prompt: str) -> PromptPlan:
     states = states_of(layout, "guaranteed")
-    return resolve(parse_prompt(prompt), layout, states, "guaranteed", TOKENIZER)
+    return Resolver(layout, states, "guaranteed", TOKENIZER).resolve(parse_prompt(prompt))
 
 
 def test_a_schema_is_drawn() -> None:
