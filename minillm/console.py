@@ -13,6 +13,7 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import Any
@@ -77,9 +78,12 @@ def note(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def print_json(content: object) -> None:
-    """The one thing on stdout; in ASCII, so that no terminal or pipe can spoil it."""
-    print(json.dumps(content))
+def print_json(content: Mapping[str, object]) -> None:
+    """The one thing on stdout; in ASCII, so that no terminal or pipe can spoil it.
+
+    `version` is that of the form, unless the content names one of its own.
+    """
+    print(json.dumps({"version": 1, **content}))
 
 
 def log_to_stderr(verbose: bool) -> None:

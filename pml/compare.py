@@ -83,7 +83,6 @@ class Comparison:
         """What `pml compare --json` prints."""
         full, cached = self.full, self.cached
         return {
-            "version": 1,
             "full": {
                 "ttft_s": full.ttft,
                 "tokens": full.tokens,

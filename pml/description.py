@@ -93,10 +93,10 @@ SCHEMA: Mapping[str, Tag] = {
         "Declares the parts that prompts share. Text directly in it is part of every prompt.",
         {
             "name": _of("name", "What prompts call it by.", required=True),
-            "version": _VERSION,
             "layout": _one_of("Where things stand.", **_LAYOUTS),
             "attention": _one_of("What a module sees while it is encoded.", **_ATTENTIONS),
             "space": _SPACE,
+            "version": _VERSION,
         },
         children=(*_PARTS, "scaffold"),
         text=True,
@@ -151,8 +151,8 @@ PROMPT: Mapping[str, Tag] = {
         "Says which modules of a schema it takes, fills in what is open, adds its own text.",
         {
             "schema": _of("name", "The schema's name.", required=True),
-            "version": _VERSION,
             "space": _SPACE,
+            "version": _VERSION,
         },
         children=("use", "arg", *ROLES),
         text=True,

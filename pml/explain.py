@@ -30,7 +30,6 @@ def explain(cache: PromptCache, plan: PromptPlan) -> dict[str, object]:
     """
     states = _States(cache, plan)
     return {
-        "version": 1,
         "schema": plan.schema,
         "layout": plan.layout,
         "attention": plan.attention,

@@ -63,7 +63,7 @@ class SchemaReader:
         self.report(PMLSyntaxError(message, at, code=code, suggestion=suggestion))
 
     def schema(self, root: Element) -> Schema:
-        attributes = self.attributes(root, "name", "version", "layout", "attention", "space")
+        attributes = self.attributes(root, "name", "layout", "attention", "space", "version")
         attributes.version()
         name = attributes.required("name", "travel")
         elements = [child for child in root.children if isinstance(child, Element)]

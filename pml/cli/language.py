@@ -95,7 +95,6 @@ def _shape(model: Path) -> dict[str, Any]:
 def _as_json(laid_out: Planner, plan: PromptPlan | None) -> dict[str, object]:
     layout = laid_out.layout
     content: dict[str, object] = {
-        "version": 1,
         "schema": layout.schema.name,
         "layout": laid_out.positions,
         "attention": laid_out.attention,

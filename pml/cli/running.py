@@ -150,7 +150,6 @@ def _answer(
     finished = time.perf_counter()
     tokens = [delta.token for delta in deltas if delta.token is not None]
     return {
-        "version": 1,
         "text": "".join(delta.text for delta in deltas),
         "tokens": tokens,
         "finish_reason": deltas[-1].finish_reason,

@@ -209,4 +209,5 @@ def test_20_turns_forked_twice_equal_the_oracle_on_the_real_model() -> None:
         if number in (5, 11, 12):
             for talk in talks[1:]:
                 answered(cache, talk, parse_turn("<whale/><user>So?</user>", "library"), 1, 1e-4)
-    assert talks[0].chat.usage.cached_tokens > 80
+    reused = {span.path for span in talks[0].chat.plan.reused}
+    assert {"/rome", "/whale", "/tea", "/tea/black"} <= reused
