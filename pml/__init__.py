@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from minillm.answer import Delta
+    from pml.chat import Chat
     from pml.completion import Completion, Timings, Usage
     from pml.engine import PromptCache
     from pml.errors import PMLError
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Argument": "nodes",
+    "Chat": "chat",
     "Completion": "completion",
     "Delta": "engine",
     "PMLError": "errors",
@@ -56,6 +58,7 @@ _HOMES = {
 
 __all__ = [
     "Argument",
+    "Chat",
     "Completion",
     "Delta",
     "PMLError",

@@ -60,7 +60,7 @@ class Chat:
 
         `usage` and `plan` of the answer are of what the turn added, and of the chat up to it. All
         ids that were generated stay in the chat, those of a stop string too. Raises `PMLError` for
-        what is wrong with the turn, and `Cancelled`, asked at each token and chunk of text.
+        what is wrong with the turn, and `Cancelled`, asked at each token and each chunk of text.
         """
         started = time.perf_counter()
         opened, deltas = self._begin(turn, max_tokens, sampling, stop, cancelled)
@@ -113,7 +113,7 @@ class Chat:
         if isinstance(turn, str):
             turn = parse_turn(turn, self.plan.schema, f"<turn {self._turns + 1}>")
         part, said = self._library.plan_turn(self._said, turn)
-        segments, encoding = self._library.segments(part.states)
+        segments, encoding = self._library.segments(part.states, cancelled=cancelled)
         self._cache.truncate(self._held)
         tokens, positions = self._left()
         fresh = fresh_tokens(part)
@@ -121,9 +121,8 @@ class Chat:
         copied = self._cache.place(placed_segments(part, segments), len(tokens))
         model = self._library.model.transformer
         logits = prefill(model, self._cache, tokens, positions, cancelled=cancelled)
-        usage = Usage(part.num_cached, part.num_fresh, part.num_recomputed, encoding.tokens)
-        prefilled = Prefilled(said.plan, logits, usage, encoding.seconds, copied)
-        return _Turn(said, prefilled)
+        usage = Usage.of(part, encoding.tokens)
+        return _Turn(said, Prefilled(said.plan, logits, usage, encoding.seconds, copied))
 
     def _left(self) -> tuple[Sequence[int], Sequence[int]]:
         """The last of what has been said, not taken in yet: tokens and positions."""

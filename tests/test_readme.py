@@ -100,6 +100,14 @@ def test_the_programs_page_is_right(tmp_path: Path) -> None:
 
 
 @pytest.mark.model
+def test_the_chats_page_is_right() -> None:
+    (code,) = blocks((ROOT / "docs" / "chat.md").read_text(), "python")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert "tokens computed of" in done.stdout
+
+
+@pytest.mark.model
 def test_the_ten_lines_run() -> None:
     (code,) = blocks(README, "python")
     assert len(code.strip().splitlines()) <= 12

@@ -228,7 +228,6 @@ def _as_json(checking: _Checking, found: Sequence[Diagnostic]) -> dict[str, obje
     every = [("schema", one) for one in checking.schemas]
     every += [("prompt", one) for one in checking.prompts]
     return {
-        "version": 1,
         "errors": severities.count("error"),
         "warnings": severities.count("warning"),
         "documents": [

@@ -112,7 +112,7 @@ class TestMap:
     def test_regions_and_gaps_as_json(self) -> None:
         content = told("map", "trip.pml", "--model", "tiny")
         assert content.keys() == {
-            "schema", "layout", "attention", "length", "regions", "gaps",
+            "version", "schema", "layout", "attention", "length", "regions", "gaps",
         }  # fmt: skip
         regions = {(region["kind"], region["path"]): region for region in content["regions"]}
         rome, goa = regions["module", "/rome"], regions["module", "/goa"]
@@ -172,7 +172,10 @@ class TestRun:
 
     def test_json(self) -> None:
         content = told("run", *ASK, "--max-tokens", 5)
-        assert content.keys() == {"text", "tokens", "finish_reason", "usage", "timings"}
+        assert content.keys() == {
+            "version", "text", "tokens", "finish_reason", "usage", "timings",
+        }  # fmt: skip
+        assert content["version"] == 1
         assert content["finish_reason"] in ("length", "stop")
         usage, timings = content["usage"], content["timings"]
         assert usage["prompt_tokens"] == usage["cached_tokens"] + usage["fresh_tokens"]
@@ -192,6 +195,54 @@ class TestRun:
             "run", "trip.pml", "-", "--model", "tiny", "--max-tokens", 4, "--json", stdin=PROMPT
         )
         assert named == text == json.loads(done.stdout)["tokens"]
+
+
+class TestChat:
+    ARGUMENTS = ("chat", "trip.pml", "--model", "tiny", "--max-tokens", 6)
+
+    def test_piped_lines_are_turns(self, home: Path) -> None:
+        lines = ["Where to?", "", "<goa/><user>And there?</user>"]
+        done = pml(*self.ARGUMENTS, stdin="\n".join(lines))
+        cache = PromptCache(load(home / "tiny"))
+        cache.add_schema(home / "trip.pml")
+        chat = cache.chat("trip")
+        turns = ["<user>Where to?</user>", lines[2]]
+        answers = [chat.send(turn, max_tokens=6).text for turn in turns]
+        assert (done.exit_code, done.stdout) == (0, "".join(f"{text}\n" for text in answers))
+        *_, last = done.stderr.splitlines()
+        assert last.startswith(f"so far: reused {chat.usage.cached_tokens} tokens, computed ")
+        assert f"; {chat.plan.next_position} of 512 positions" in last
+
+    def test_a_wrong_turn_ends_what_is_piped(self) -> None:
+        done = pml(*self.ARGUMENTS, stdin="Where to?\n<gaa/>\nAnd then?\n")
+        assert done.exit_code == 3
+        assert done.stderr.splitlines()[-1].startswith("<turn 2>:1:1: ")
+
+    def test_on_a_terminal_a_wrong_turn_is_told_and_does_not_count(self) -> None:
+        here, there = pty.openpty()
+        command = [sys.executable, "-c", "from pml.cli import main; main()"]
+        command += [str(argument) for argument in self.ARGUMENTS]
+        os.write(here, b"<gaa/>\nWhere to?\n\x04")
+        done = subprocess.run(command, stdin=there, capture_output=True, text=True, timeout=120)
+        os.close(here)
+        os.close(there)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("> ") == 3
+        assert "did you mean 'goa'?" in done.stderr
+        assert done.stderr.count("so far: ") == 1
+
+    def test_a_fixed_schema_is_refused(self) -> None:
+        done = pml(*self.ARGUMENTS, "--layout", "fixed", stdin="Where to?\n")
+        assert done.exit_code == 3
+        assert "a chat takes layout=" in done.stderr
+
+
+def test_an_answer_ends_before_a_stop_string() -> None:
+    whole = told("run", *ASK, "--max-tokens", 12)["text"]
+    stop = whole[4:6]
+    stopped = told("run", *ASK, "--max-tokens", 12, "--stop", stop, "--stop", "never")
+    assert stopped["text"] == whole[: whole.index(stop)]
+    assert stopped["finish_reason"] == "stop"
 
 
 def oracle_of(explained: dict[str, Any], checkpoint: Path, **changes: str) -> torch.Tensor:
@@ -227,7 +278,8 @@ class TestContract:
     def test_explain(self) -> None:
         content = told("explain", *ASK, "--dtype", "bfloat16")
         assert content.keys() == {
-            "schema", "layout", "attention", "model", "dtype", "spans", "tokens", "next_position",
+            "version", "schema", "layout", "attention", "model", "dtype", "spans", "tokens",
+            "next_position",
         }  # fmt: skip
         assert (content["schema"], content["layout"]) == ("trip", "fixed")
         assert (content["model"], content["dtype"]) == ("tiny", "bfloat16")
@@ -256,6 +308,7 @@ class TestContract:
 
     def test_compare(self) -> None:
         content = told("compare", *ASK, "--dtype", "bfloat16", "--max-tokens", 6, "--repeats", 2)
+        assert content["version"] == 1
         assert content["full"].keys() >= {"ttft_s", "tokens", "text"}
         assert content["cached"].keys() >= {"ttft_s", "cached_tokens", "fresh_tokens", "text"}
         assert content["oracle"].keys() == {"max_abs_diff", "logit_range"}

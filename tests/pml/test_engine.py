@@ -8,7 +8,9 @@ import pytest
 from tiny_model import write_checkpoint
 
 from minillm import LoadedModel, load
-from pml import PMLError, PromptCache
+from pml import PMLError, PromptCache, PromptModule, PromptText, Schema, parse_schema
+from pml.library import Encoding
+from pml.schemas import Changes
 
 SCHEMA = """<schema name="s">
   <system>Be brief.
@@ -121,3 +123,37 @@ def test_a_schema_from_a_file_and_from_text_are_the_same(
     other = PromptCache(model)
     other.add_schema(path)
     assert other.plan(ONE) == cache.plan(ONE)
+
+
+def test_of_an_edited_schema_only_what_changed_is_encoded_again(model: LoadedModel) -> None:
+    cache = PromptCache(model, layout="packed")
+    cache.add_schema(SCHEMA)
+    everything = ("/", "/a", "/a:colour", "/b")
+    assert cache.changes("s") == Changes((), (), everything, ())
+    first = cache.encode_schema("s")
+    cache.add_schema(SCHEMA)
+    assert cache.changes("s") == Changes(everything, (), (), ())
+    assert cache.encode_schema("s") == Encoding((), len(first.encoded), 0.0)
+
+    cache.add_schema(SCHEMA.replace("Bees hum.", "Bees buzz about.").replace('"a"', '"apples"'))
+    named = Changes(("/",), ("/b",), ("/apples", "/apples:colour"), ("/a", "/a:colour"))
+    assert cache.changes("s") == named
+    # A name is no part of a state: the apples are what they were.
+    assert [state.path for state in cache.encode_schema("s").encoded] == ["/b"]
+
+
+def test_in_the_layout_fixed_what_stands_elsewhere_is_encoded_again(cache: PromptCache) -> None:
+    cache.encode_schema("s")
+    cache.add_schema(SCHEMA.replace("Bees hum.", "Bees buzz about."))
+    assert cache.changes("s").changed == ("/", "/b")
+    assert {state.path for state in cache.encode_schema("s").encoded} == {"/", "/b"}
+
+
+def test_a_schema_built_in_code_is_held_to_the_rules(cache: PromptCache) -> None:
+    built = parse_schema(SCHEMA)
+    assert cache.add_schema(built) is built
+    assert not cache.changes("s").changed
+    twice = PromptModule("m", children=(PromptText("Twice"),))
+    with pytest.raises(PMLError, match="'m'"):
+        cache.add_schema(Schema("t", children=(twice, twice)))
+    assert "t" not in cache.schemas

@@ -115,6 +115,7 @@ SMALL += [
         "<schema space='preserve' name='s'> </schema>",
         '<schema name="s" space="preserve"> </schema>',
     ),
+    ("<schema version='1' name='s'/>", '<schema name="s" version="1"/>'),
     ("<prompt days='3' schema='s'/>", '<prompt schema="s" days="3"/>'),
     (
         "<prompt schema='s'><x b='1' a='2'></x></prompt>",

@@ -13,6 +13,7 @@ from pml.prompt import (
     PromptText,
     parse_prompt,
 )
+from pml.writer import write_prompt
 
 
 def children(document: str) -> tuple[PromptNode, ...]:
@@ -53,8 +54,10 @@ def test_the_longer_form_of_both() -> None:
             (PromptText("text"),),
         ),
     )
-    root = parse_prompt("<prompt schema='s'><arg name='schema'>x</arg></prompt>")
-    assert root == Prompt("s", {"schema": Argument("x")})
+    for own in ("schema", "version", "space"):
+        root = parse_prompt(f"<prompt schema='s' version='1'><arg name='{own}'>x</arg></prompt>")
+        assert root == Prompt("s", {own: Argument("x")})
+        assert parse_prompt(write_prompt(root)) == root
 
 
 @pytest.mark.parametrize(
