@@ -77,6 +77,7 @@ def test_machine_readable() -> None:
         "imports": 9,
     }
     assert content == {
+        "version": 1,
         "layout": "fixed",
         "prompts": 9,
         "reused_tokens": 189,
