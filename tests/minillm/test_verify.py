@@ -174,7 +174,8 @@ def test_damage_is_one_line_and_exit_code_4(
     assert message in line
     assert line.startswith(str(folder))
     done = run(folder, "--json")
-    assert (done.exit_code, json.loads(done.stdout)) == (4, {"ok": False, "error": line})
+    told = {"version": 1, "ok": False, "error": line}
+    assert (done.exit_code, json.loads(done.stdout)) == (4, told)
 
 
 def test_a_runtime_that_computes_something_else_is_noticed(
