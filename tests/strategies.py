@@ -21,6 +21,7 @@ from typing import get_args
 
 import torch
 from hypothesis import strategies as st
+from hypothesis.vendor.pretty import RepresentationPrinter
 
 from minillm.checkpoint import LoadedModel
 from minillm.config import FamilyConfig, ModelConfig, PositionScheme
@@ -457,7 +458,7 @@ def imported(children: tuple[PromptNode, ...], tag: ModulePath = ()) -> set[Modu
 # All together
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class Case:
     """A prompt over a schema, on a small model, as the engine takes it."""
 
@@ -467,11 +468,11 @@ class Case:
     plan: PromptPlan
     fresh_anonymous: int
 
-    def __repr__(self) -> str:
-        """Short, since Hypothesis would warn of 40 kB instead of saying what failed."""
+    def _repr_pretty_(self, printer: RepresentationPrinter, cycle: bool) -> None:
+        """Short: of more than 30 kB Hypothesis warns instead of saying what failed."""
         options = f"{self.plan.attention}, {self.layout}, {self.fresh_anonymous}"
-        texts = write_schema(self.schema), write_prompt(self.prompt)
-        return f"Case({options}, {self.model.config}, *{texts})"
+        texts = f"{write_schema(self.schema)}, {write_prompt(self.prompt)}"
+        printer.text(f"Case({options}, {self.model.config}, {texts})")
 
     @property
     def model(self) -> Transformer:

@@ -49,7 +49,8 @@ class StoreMachine(RuleBasedStateMachine):
     @initialize(shape=model_shapes(), target=states)
     def start(self, shape: ModelShape) -> object:
         self.model: Transformer = hot_model(shape)
-        return multiple(*(State.of((token,), 0, "/", None, 0) for token in (1, 2)))
+        places = ((1, 0), (1, 1), (2, 0))
+        return multiple(*(State.of((token,), at, "/", None, 0) for token, at in places))
 
     @rule(
         target=states,
@@ -71,11 +72,13 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(
         target=keys,
         state=states,
-        model=st.sampled_from(("m", "mt")),
-        tokenizer=st.sampled_from(("t", "tt", "")),
+        names=st.sampled_from((("m", "t"), ("m", "tt"), ("mt", "t"))),
         dtype=st.sampled_from(("float32", "float64")),
     )
-    def key(self, state: State, model: str, tokenizer: str, dtype: str) -> tuple[object, ...]:
+    def key(
+        self, state: State, names: tuple[str, str], dtype: str
+    ) -> tuple[SegmentKey, Content, State]:
+        model, tokenizer = names
         content = (model, tokenizer, dtype, state.origin, *_content(state))
         return segment_key(model, tokenizer, dtype, state), content, state
 

@@ -368,9 +368,12 @@ def _imports(nodes: tuple[PromptNode, ...]) -> dict[str, tuple[PromptNode, ...]]
 def lone_imports(draw: st.DrawFn) -> tuple[PromptCache, Prompt]:
     """A prompt that imports one module, with what is around it, and says something after it."""
     schema = draw(schemas(parameters=draw(st.booleans())))
+    if draw(st.booleans()):  # Few modules lie in another one, with text before both.
+        around = PromptModule("o", children=(PromptRole("user"), *schema.children))
+        schema = Schema("s", children=(PromptText(draw(texts(6))), around))
     path: list[PromptModule] = []
     owner: Schema | PromptModule = schema
-    while not path or (children_of(owner) and draw(st.booleans())):
+    while not path or (children_of(owner) and draw(st.integers(0, 3))):
         assume(children_of(owner))
         owner = draw(st.sampled_from(list(children_of(owner).values())))
         path.append(owner)
