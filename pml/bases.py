@@ -49,7 +49,7 @@ def shared(wanted: Sequence[Held], live: Sequence[Held]) -> list[Held]:
     chosen = [Held()] * len(wanted)
     left = set(range(len(wanted)))
     pairs = combinations_with_replacement(wanted, 2)
-    new = {a & b for a, b in pairs}.difference(live)
+    new = [held for held in dict.fromkeys(a & b for a, b in pairs) if held not in live]
     size = {held: tokens_of(held) for held in (*new, *live, *wanted)}
     while left:
         options = []
