@@ -29,6 +29,7 @@ parity: $(MODEL)/golden.json $(VENV)/.parity
 
 bench: $(MODEL)/golden.json
 	$(BIN)/python scripts/bench.py --model $(MODEL)
+	$(BIN)/python scripts/bench_batch.py --model $(MODEL)
 
 soak: $(MODEL)/golden.json $(VENV)/.dev
 	$(WORKERS) HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest -n 2 --dist worksteal -m "not parity"

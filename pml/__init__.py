@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from minillm.answer import Delta
+    from minillm.generate import Cancelled
+    from pml.batch import Batch
     from pml.chat import Chat
     from pml.completion import Completion, Timings, Usage
     from pml.engine import PromptCache
@@ -27,10 +29,14 @@ if TYPE_CHECKING:
     from pml.program import PromptProgram, Tokens, prompt_program
     from pml.prompt import Prompt, parse_prompt
     from pml.schema import Schema, parse_schema
+    from pml.service import Busy, Service
     from pml.writer import write_prompt, write_schema
 
 _HOMES = {
     "Argument": "nodes",
+    "Batch": "batch",
+    "Busy": "service",
+    "Cancelled": "service",
     "Chat": "chat",
     "Completion": "completion",
     "Delta": "engine",
@@ -46,6 +52,7 @@ _HOMES = {
     "PromptUnion": "nodes",
     "Scaffold": "nodes",
     "Schema": "schema",
+    "Service": "service",
     "Timings": "completion",
     "Tokens": "program",
     "Usage": "completion",
@@ -58,6 +65,9 @@ _HOMES = {
 
 __all__ = [
     "Argument",
+    "Batch",
+    "Busy",
+    "Cancelled",
     "Chat",
     "Completion",
     "Delta",
@@ -73,6 +83,7 @@ __all__ = [
     "PromptUnion",
     "Scaffold",
     "Schema",
+    "Service",
     "Timings",
     "Tokens",
     "Usage",

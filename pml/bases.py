@@ -16,7 +16,13 @@ Held = frozenset[Placed]
 """Segments at places; their order means nothing, since positions decide who sees what."""
 
 SHARED = 64
-"""Tokens that a base must have."""
+"""Tokens that a base must have.
+
+A decoding step of SmolLM2, float32, one thread, each prompt with 50 tokens of its own: over copies
+it takes 0.95 to 1.05 times as long as over a base of 16 to 64 tokens, for 1, 2, 4 and 16 prompts;
+of 128 tokens 1.03 (4 prompts) and 1.07 (16), of 512 tokens 1.08 and 1.21. From 64 on a base costs
+nothing, and it saves copies and memory.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +49,7 @@ def shared(wanted: Sequence[Held], live: Sequence[Held]) -> list[Held]:
     chosen = [Held()] * len(wanted)
     left = set(range(len(wanted)))
     pairs = combinations_with_replacement(wanted, 2)
-    new = {a & b for a, b in pairs}.difference(live)
+    new = [held for held in dict.fromkeys(a & b for a, b in pairs) if held not in live]
     size = {held: tokens_of(held) for held in (*new, *live, *wanted)}
     while left:
         options = []

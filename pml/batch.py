@@ -154,7 +154,8 @@ class Batch:
 
     def _prefill_chunk(self, requests: Sequence[Request]) -> list[Tensor | None]:
         """The logits of each whose prompt is through with this."""
-        packed = sorted(requests, key=lambda r: id(r.answer and r.answer.base))
+        bases = [None, *(base.cache for base in self.bases.values())]
+        packed = sorted(requests, key=lambda r: bases.index(r.answer.base if r.answer else None))
         tokens, positions = list[int](), list[int]()
         runs, logits_of, finished = list[Run](), list[int](), list[Request]()
         for request in packed:

@@ -14,7 +14,11 @@ from pml.context import Node, State
 from pml.steps import Steps
 
 TOGETHER = 512
-"""Tokens in one forward over several states at most, what only one of them sees included."""
+"""Tokens in one forward over several states at most, what only one of them sees included.
+
+64 states of nine tokens, SmolLM2, float32, one thread, in tokens per second: one to a forward 69,
+256 tokens to a forward 235, 512 and 1,024 244; a full prefill of as many tokens 229.
+"""
 
 
 @dataclass(frozen=True)
