@@ -11,11 +11,22 @@ import torch
 from checks import assert_same, recorded
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import engine, fitted, loaded, models, prompts, schemas, texts, tokenizers
+from strategies import (
+    byte_tokenizer,
+    engine,
+    fitted,
+    loaded,
+    models,
+    prompts,
+    schemas,
+    texts,
+    tokenizers,
+)
 
 from minillm import load
 from minillm.generate import Cancelled
 from minillm.model import Transformer
+from minillm.sampling import Sampling
 from minillm.tokenizer import Tokenizer
 from pml.chat import Chat
 from pml.engine import PromptCache
@@ -94,6 +105,10 @@ def assert_goes_on(before: PromptPlan, after: PromptPlan) -> None:
     assert all(start >= before.next_position for start in new)
 
 
+ENDLESS = Sampling(logit_bias=dict.fromkeys(byte_tokenizer(True).stop_ids, -100))
+"""Draws no token that ends an answer."""
+
+
 def broken_off(data: st.DataObject, chat: Chat, turn: Prompt) -> None:
     """The turn is begun and not answered to its end, which leaves no trace."""
     before = (chat.plan, chat.usage)
@@ -101,7 +116,7 @@ def broken_off(data: st.DataObject, chat: Chat, turn: Prompt) -> None:
         with pytest.raises(Cancelled):
             chat.send(turn, cancelled=lambda: True)
     else:
-        next(chat.stream(turn, max_tokens=3))
+        next(chat.stream(turn, max_tokens=3, sampling=ENDLESS))
     assert (chat.plan, chat.usage) == before
 
 
