@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -23,7 +24,7 @@ from strategies import (
     tokenizers,
 )
 
-from minillm import load
+from minillm import kv, load
 from minillm.generate import Cancelled
 from minillm.model import Transformer
 from minillm.sampling import Sampling
@@ -158,6 +159,12 @@ def test_law_01_a_chat_equals_the_oracle_at_every_turn(
         recompute=recompute,
     )
     cache.add_schema(write_schema(schema))
+    price = data.draw(st.sampled_from((kv.STRETCH, 0.0)))  # at 0 keys are never turned
+    with patch.multiple(kv, STRETCH=price, QUERY=0.0):
+        _talk(data, schema, cache)
+
+
+def _talk(data: st.DataObject, schema: Schema, cache: PromptCache) -> None:
     talks = [Talk(cache.chat("s"), {})]
     forks = data.draw(st.sets(st.integers(1, TURNS - 2), min_size=2, max_size=2))
     for number in range(TURNS):
@@ -166,12 +173,12 @@ def test_law_01_a_chat_equals_the_oracle_at_every_turn(
         goes_on = [
             talk for talk in talks[1:] if number in forks or data.draw(st.integers(0, 3)) == 0
         ]
-        for talk in [*goes_on, talks[0]]:
+        for talk in data.draw(st.permutations([*goes_on, talks[0]])):
             turn = turn_of(data, schema, talk)
             if data.draw(st.integers(0, 5)) == 0:
                 broken_off(data, talk.chat, turn)
             answered(cache, talk, turn)
-            if attention == "learned" and data.draw(st.integers(0, 5)) == 0:
+            if talk.chat.plan.attention == "learned" and data.draw(st.integers(0, 5)) == 0:
                 cache.learn(talk.chat.plan)
 
 

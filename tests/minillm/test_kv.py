@@ -327,9 +327,11 @@ def test_a_fork_goes_on_by_itself() -> None:
     one, two, cache = segment(3, 0, 1), segment(2, 0, 2), new_cache()
     cache.bring([Placed(one, 10)])
     cache.append(torch.tensor([13, 14]))
-    fork = cache.fork(4)
+    right, fork = held(cache), cache.fork(4)
+    cache.get_ready(10_000, heads=2)
+    assert torch.equal(held(cache), right)
+    assert torch.equal(held(fork), right[:, :, :, :4])
     assert fork.positions.tolist() == [10, 11, 12, 13]
-    assert torch.equal(held(fork), held(cache)[:, :, :, :4])
     for other, position in ((cache, 15), (fork, 14)):
         before = held(other)
         other.place([Placed(two, position)])
