@@ -124,7 +124,7 @@ def broken_off(data: st.DataObject, chat: Chat, turn: Prompt) -> None:
 RECOMPUTES = (NOTHING, Recompute(first=2, after_parameters=1), Recompute(deviating=0.3))
 
 
-@settings(max_examples=max(1, settings().max_examples // 10))
+@settings(max_examples=max(1, settings().max_examples // 20))
 @given(
     st.data(),
     schemas(),
@@ -177,7 +177,7 @@ def _talk(data: st.DataObject, schema: Schema, cache: PromptCache) -> None:
             turn = turn_of(data, schema, talk)
             if data.draw(st.integers(0, 5)) == 0:
                 broken_off(data, talk.chat, turn)
-            answered(cache, talk, turn)
+            answered(cache, talk, turn, data.draw(st.integers(1, 2)))
             if talk.chat.plan.attention == "learned" and data.draw(st.integers(0, 5)) == 0:
                 cache.learn(talk.chat.plan)
 
