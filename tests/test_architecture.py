@@ -141,6 +141,16 @@ def test_the_torch_free_half_imports_without_torch(package: str) -> None:
     assert loaded.strip() == "False"
 
 
+def test_the_tests_of_the_torch_free_half_import_nothing_else() -> None:
+    free = {package: TORCH_FREE[package].split() for package in TORCH_FREE}
+    for path in sorted((ROOT / "tests" / "pml").glob("*.py")):
+        for imported in imports(ast.parse(path.read_text())):
+            package, _, rest = imported.partition(".")
+            assert imported not in ("torch", "tiny_model"), path.name
+            if package in ORDER and rest in ORDER[package].split():
+                assert rest in free[package], f"{path.name} imports {imported}"
+
+
 def test_importing_pml_costs_less_than_a_tenth_of_a_second_more_than_torch() -> None:
     code = (
         "import time, torch; start = time.perf_counter(); import pml; "

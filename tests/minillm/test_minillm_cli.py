@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_model import VOCABULARY, write_checkpoint
+from tiny_model import write_checkpoint
+from tiny_tokenizer import VOCABULARY
 from typer.testing import CliRunner, Result
 
 from minillm.checkpoint import load

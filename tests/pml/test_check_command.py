@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 from jsonschema import Draft7Validator
-from tiny_model import write_checkpoint
+from tiny_tokenizer import write_folder
 from typer.testing import CliRunner, Result
 
 from pml.cli import app
@@ -31,7 +30,7 @@ WRONG = """<prompt schema="trip">
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("home")
-    write_checkpoint(folder / "tiny", max_positions=64)
+    write_folder(folder / "tiny", max_positions=64)
     (folder / "trip.pml").write_text(TRIP)
     (folder / "wrong.pml").write_text(WRONG)
     (folder / "ask.pml").write_text('<prompt schema="trip"><rome/>How?</prompt>')
@@ -115,11 +114,7 @@ def test_gaps_cost_where_distance_does(home: Path) -> None:
     union = f"<union><module name='x'>{'sea ' * 24}</module><module name='y'/></union>"
     documents = (f"<schema name='s'>{union}go</schema>", "<prompt schema='s'><y/>now</prompt>")
     assert check(*documents, "--model", "tiny").stderr == ""
-    config = home / "alibi" / "config.json"
-    shutil.copytree(home / "tiny", config.parent)
-    content = json.loads(config.read_text())
-    content["model"]["position_scheme"] = "alibi"
-    config.write_text(json.dumps(content))
+    config = write_folder(home / "alibi", max_positions=64, scheme="alibi") / "config.json"
     done = check(*documents, "--model", "alibi")
     assert done.exit_code == 0 and "[alibi-gap]" in done.stderr
     config.write_text("{}")
