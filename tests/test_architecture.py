@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import pml
+
 ROOT = Path(__file__).parent.parent
 
 ORDER = {
@@ -157,6 +159,11 @@ def test_importing_pml_costs_less_than_a_tenth_of_a_second_more_than_torch() -> 
         "print(time.perf_counter() - start)"
     )
     assert min(float(run(code)) for _ in range(3)) < 0.1
+
+
+def test_what_pml_exports_has_the_name_that_it_is_exported_by() -> None:
+    for name in pml.__all__:
+        assert getattr(pml, name).__name__ == name
 
 
 def test_importing_the_engine_leaves_command_line_and_pictures_alone() -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-import pml
 from pml.build import assistant, module, param, prompt, scaffold, schema, system, union, use, user
 from pml.errors import PMLError
 from pml.prompt import parse_prompt
@@ -108,8 +107,3 @@ def test_an_error_is_the_documents_at_the_place_in_the_code(
     assert at.file == __file__
     line = Path(__file__).read_text().split("\n")[at.line - 1]
     assert line[at.column - 1 :].startswith(f"{place}("), line
-
-
-def test_all_of_it_is_exported() -> None:
-    for name in pml.__all__:
-        assert getattr(pml, name).__name__ == name

@@ -1,13 +1,8 @@
-"""`pml` on the command line where it needs no weights: `check`, `map`, exit codes, terminals."""
+"""`pml` on the command line where it needs no weights: `check`, `map`, exit codes."""
 
 from __future__ import annotations
 
 import json
-import os
-import pty
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -150,74 +145,3 @@ class TestExitCodes:
         assert (done.exit_code, done.stdout) == (code, "")
         assert line in done.stderr
         assert code == 2 or len(done.stderr.splitlines()) == 1
-
-
-def start(*arguments: str, setup: str = "", **streams: Any) -> subprocess.Popen[bytes]:
-    """`pml` as a process of its own; `setup` runs before it."""
-    code = f"{setup}\nimport sys\nfrom pml.cli import main\nsys.argv[0] = 'pml'\nmain()"
-    environment = os.environ | {"PYTHONIOENCODING": "utf-8", "TERM": "dumb"}
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *arguments], env=environment, **{"cwd": Path.cwd()} | streams
-    )
-
-
-PIPES = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("--help",),
-        ("run", "--help"),
-        ("check", "trip.pml", "ask.pml"),
-        ("check", "trip.pml", "ask.pml", "--model", "tiny"),
-        ("map", "trip.pml", "ask.pml", "--model", "tiny"),
-    ],
-)
-def test_what_needs_no_weights_needs_no_torch(arguments: tuple[str, ...]) -> None:
-    done = start(*arguments, setup="import sys; sys.modules['torch'] = None", **PIPES)
-    out, err = done.communicate(timeout=30)
-    assert (done.returncode, err) == (0, b"")
-    assert out
-
-
-def test_nobody_reads_on() -> None:
-    wait = "import sys, time; sys.stdin.read()"  # until the reading end is closed
-    done = start("check", "trip.pml", "ask.pml", setup=wait, **PIPES)
-    assert done.stdin and done.stdout and done.stderr
-    done.stdout.close()
-    done.stdin.close()
-    assert (done.wait(timeout=30), done.stderr.read()) == (141, b"")
-    done.stderr.close()
-
-
-def test_ctrl_c() -> None:
-    with start("check", "trip.pml", "-", setup=SLOW_STDIN, **PIPES) as done:
-        assert done.stderr
-        assert done.stderr.readline() == b"reading\n"
-        done.send_signal(signal.SIGINT)
-        assert (done.wait(timeout=30), done.stderr.read()) == (130, b"")
-
-
-SLOW_STDIN = """
-import signal, sys, time
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job starts without it
-class Slow:
-    def read(self, size):
-        print("reading", file=sys.stderr, flush=True)
-        time.sleep(60)
-sys.stdin = type("Stdin", (), {"buffer": Slow()})()
-"""
-
-
-def test_on_a_terminal_the_place_itself_is_shown() -> None:
-    terminal, end = pty.openpty()
-    bad = '<prompt schema="trip">\n\t<rome><fod/></rome>\n</prompt>'
-    done = start("check", "trip.pml", bad, stderr=end, stdout=subprocess.DEVNULL)
-    assert done.wait(timeout=30) == 3
-    os.close(end)
-    line, source, caret = os.read(terminal, 4096).decode().splitlines()
-    os.close(terminal)
-    assert line.startswith("<prompt>:2:8: ")
-    assert source == "   <rome><fod/></rome>"
-    assert caret == " " * source.index("<fod") + "^^^^"

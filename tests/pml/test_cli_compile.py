@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -53,15 +51,3 @@ def test_what_goes_wrong_is_one_line(arguments: list[str], code: int, line: str)
     assert (done.exit_code, done.stdout) == (code, "")
     assert line in done.stderr
     assert done.stderr.count("\n") == 1
-
-
-def test_neither_torch_nor_the_file_is_imported(tmp_path: Path) -> None:
-    path = tmp_path / "p.py"
-    path.write_text(f"{EXAMPLE.read_text()}\nraise SystemExit('it ran')\n")
-    code = (
-        f"import sys; sys.argv = ['pml', 'compile', '{path}:sea']\n"
-        "from pml.cli import app; app(standalone_mode=False); assert 'torch' not in sys.modules"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith('<schema name="sea">')

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from pml.errors import Location
 from pml.lsp.text import Buffer, Position, Text, units
 
-TEXTS = st.text(alphabet="ab\n\r é\u2028\x85😋𝄞", max_size=12)
-POSITIONS = st.builds(Position, st.integers(0, 6), st.integers(0, 9))
+SIGNS = "ab\n\r é\u2028\x85😋𝄞"
+
+
+def random_text(source: random.Random) -> str:
+    return "".join(source.choices(SIGNS, k=source.randint(0, 12)))
+
+
+def random_position(source: random.Random) -> Position:
+    return Position(source.randint(0, 6), source.randint(0, 9))
 
 
 def starts_of(array: list[str]) -> list[int]:
@@ -45,27 +52,30 @@ def index_of(array: list[str], position: Position) -> int:
     return index - (index < len(array) and 0xDC00 <= ord(array[index]) < 0xE000)
 
 
-@given(TEXTS, POSITIONS)
-def test_a_position_is_where_the_array_has_it(content: str, position: Position) -> None:
-    text, array = Text(content), array_of(content)
-    offset = text.offset(position)
-    assert content[:offset] == text_of(array[: index_of(array, position)])
-    back = text.position(offset)
-    assert text.offset(back) == offset or content[offset - 1 : offset + 1] == "\r\n"
+def test_a_position_is_where_the_array_has_it() -> None:
+    source = random.Random(1)
+    for _ in range(3_000):
+        content, position = random_text(source), random_position(source)
+        text, array = Text(content), array_of(content)
+        offset = text.offset(position)
+        assert content[:offset] == text_of(array[: index_of(array, position)])
+        back = text.position(offset)
+        assert text.offset(back) == offset or content[offset - 1 : offset + 1] == "\r\n"
 
 
-@given(TEXTS, st.lists(st.tuples(POSITIONS, POSITIONS, TEXTS), max_size=6))
-def test_edits_give_what_they_give_on_the_array(
-    content: str, edits: list[tuple[Position, Position, str]]
-) -> None:
-    buffer, array = Buffer(content), array_of(content)
-    for first, second, new in edits:
-        start, stop = sorted((first, second))
-        buffer.replace(start, stop, new)
-        array[index_of(array, start) : index_of(array, stop)] = array_of(new)
-    text = buffer.text()
-    assert text.content == text_of(array)
-    assert text.lines == Text(text.content).lines
+def test_edits_give_what_they_give_on_the_array() -> None:
+    source = random.Random(2)
+    for _ in range(3_000):
+        content = random_text(source)
+        buffer, array = Buffer(content), array_of(content)
+        for _ in range(source.randint(0, 6)):
+            start, stop = sorted((random_position(source), random_position(source)))
+            new = random_text(source)
+            buffer.replace(start, stop, new)
+            array[index_of(array, start) : index_of(array, stop)] = array_of(new)
+        text = buffer.text()
+        assert text.content == text_of(array), content
+        assert text.lines == Text(text.content).lines
 
 
 @pytest.mark.parametrize(

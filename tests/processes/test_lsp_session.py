@@ -1,6 +1,6 @@
 """An editing session over the travel example, recorded: `data/lsp_session.jsonl` is all of it.
 
-RECORD=1 python -m pytest tests/pml/test_lsp_session.py    writes it anew, to be read and kept
+RECORD=1 python -m pytest tests/processes/test_lsp_session.py    writes it anew, to be read and kept
 """
 
 from __future__ import annotations

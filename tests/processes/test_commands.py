@@ -1,0 +1,128 @@
+"""`pml` as a process: pipes, signals, terminals, and what is not imported."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_tokenizer import write_folder
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "programs" / "travel.py"
+SCHEMA = """<schema name="trip">
+  <system>You plan travel.
+    <module name="when">We go in <param name="month" len="6" default="May"/>, by train.</module>
+    <union>
+      <module name="rome">To Rome: the old streets.
+        <module name="food">And the food.</module></module>
+      <module name="goa">To Goa: the sea and the sun.</module>
+    </union>
+  </system>
+</schema>
+"""
+PROMPT = """<prompt schema="trip"><when month="June"/><rome><food/></rome>
+<user>Where do we go when it rains?</user></prompt>"""
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `trip.pml`, `ask.pml` and `tiny`, a model's folder without weights."""
+    folder = tmp_path_factory.mktemp("home")
+    write_folder(folder / "tiny")
+    (folder / "trip.pml").write_text(SCHEMA)
+    (folder / "ask.pml").write_text(PROMPT)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _at_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(home)
+    monkeypatch.setenv("COLUMNS", "100")
+
+
+def start(*arguments: str, setup: str = "", **streams: Any) -> subprocess.Popen[bytes]:
+    """`pml` as a process of its own; `setup` runs before it."""
+    code = f"{setup}\nimport sys\nfrom pml.cli import main\nsys.argv[0] = 'pml'\nmain()"
+    environment = os.environ | {"PYTHONIOENCODING": "utf-8", "TERM": "dumb"}
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *arguments], env=environment, **{"cwd": Path.cwd()} | streams
+    )
+
+
+PIPES = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--help",),
+        ("run", "--help"),
+        ("check", "trip.pml", "ask.pml"),
+        ("check", "trip.pml", "ask.pml", "--model", "tiny"),
+        ("map", "trip.pml", "ask.pml", "--model", "tiny"),
+    ],
+)
+def test_what_needs_no_weights_needs_no_torch(arguments: tuple[str, ...]) -> None:
+    done = start(*arguments, setup="import sys; sys.modules['torch'] = None", **PIPES)
+    out, err = done.communicate(timeout=30)
+    assert (done.returncode, err) == (0, b"")
+    assert out
+
+
+def test_nobody_reads_on() -> None:
+    wait = "import sys, time; sys.stdin.read()"  # until the reading end is closed
+    done = start("check", "trip.pml", "ask.pml", setup=wait, **PIPES)
+    assert done.stdin and done.stdout and done.stderr
+    done.stdout.close()
+    done.stdin.close()
+    assert (done.wait(timeout=30), done.stderr.read()) == (141, b"")
+    done.stderr.close()
+
+
+def test_ctrl_c() -> None:
+    with start("check", "trip.pml", "-", setup=SLOW_STDIN, **PIPES) as done:
+        assert done.stderr
+        assert done.stderr.readline() == b"reading\n"
+        done.send_signal(signal.SIGINT)
+        assert (done.wait(timeout=30), done.stderr.read()) == (130, b"")
+
+
+SLOW_STDIN = """
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job starts without it
+class Slow:
+    def read(self, size):
+        print("reading", file=sys.stderr, flush=True)
+        time.sleep(60)
+sys.stdin = type("Stdin", (), {"buffer": Slow()})()
+"""
+
+
+def test_on_a_terminal_the_place_itself_is_shown() -> None:
+    terminal, end = pty.openpty()
+    bad = '<prompt schema="trip">\n\t<rome><fod/></rome>\n</prompt>'
+    done = start("check", "trip.pml", bad, stderr=end, stdout=subprocess.DEVNULL)
+    assert done.wait(timeout=30) == 3
+    os.close(end)
+    line, source, caret = os.read(terminal, 4096).decode().splitlines()
+    os.close(terminal)
+    assert line.startswith("<prompt>:2:8: ")
+    assert source == "   <rome><fod/></rome>"
+    assert caret == " " * source.index("<fod") + "^^^^"
+
+
+def test_neither_torch_nor_the_file_is_imported(tmp_path: Path) -> None:
+    path = tmp_path / "p.py"
+    path.write_text(f"{EXAMPLE.read_text()}\nraise SystemExit('it ran')\n")
+    code = (
+        f"import sys; sys.argv = ['pml', 'compile', '{path}:sea']\n"
+        "from pml.cli import app; app(standalone_mode=False); assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith('<schema name="sea">')
