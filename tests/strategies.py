@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from hypothesis.vendor.pretty import RepresentationPrinter
 
 from minillm.checkpoint import LoadedModel
-from minillm.config import FamilyConfig, ModelConfig, PositionScheme
+from minillm.config import FamilyConfig, ModelConfig, PositionScheme, RopeScaling
 from minillm.families.falcon import FalconConfig
 from minillm.families.llama import LlamaConfig
 from minillm.families.mpt import MPTConfig
@@ -73,6 +73,16 @@ KINDS: dict[str, Kind] = {
 }
 """Families, how they know of positions, and their options for linear layers with a bias or not."""
 
+ROTATIONS: dict[str, tuple[int, RopeScaling | None]] = {
+    "plain": (0, None),
+    "partial": (2, None),
+    "linear": (0, RopeScaling("linear", 2.0)),
+    "llama3": (0, RopeScaling("llama3", 4.0, original_max_positions=64)),
+    "yarn": (0, RopeScaling("yarn", 4.0, original_max_positions=64, attention_factor=1.2)),
+    "yarn, partial": (2, RopeScaling("yarn", 2.0, original_max_positions=32)),
+}
+"""RoPE's kinds: how many channels of a head do not turn, and how the frequencies are stretched."""
+
 
 @dataclass(frozen=True)
 class ModelShape:
@@ -86,11 +96,14 @@ class ModelShape:
     biased: bool
     kind: str
     seed: int
+    rotation: str = "plain"
+    """One of `ROTATIONS`; of no meaning under ALiBi."""
 
     def config(self, max_positions: int = 4096) -> ModelConfig:
         family, scheme, options = KINDS[self.kind]
         # Of a single head the slope is 1/256: a position more or less would hardly show.
         group = 2 if scheme == "alibi" and self.kv_heads == self.group == 1 else self.group
+        unturned, scaling = ROTATIONS[self.rotation if scheme == "rope" else "plain"]
         return ModelConfig(
             family=family,
             vocab_size=261,
@@ -106,7 +119,8 @@ class ModelShape:
             tie_embeddings=self.tied,
             family_config=options(self.biased),
             rope_theta=100.0,
-            rotary_dim=self.head_dim,
+            rotary_dim=self.head_dim - unturned,
+            rope_scaling=scaling,
         )
 
 
@@ -121,6 +135,7 @@ def model_shapes() -> st.SearchStrategy[ModelShape]:
         biased=st.booleans(),
         kind=st.sampled_from(("llama", *KINDS)),
         seed=st.integers(0, 9),
+        rotation=st.sampled_from(("plain", *ROTATIONS)),
     )
 
 

@@ -336,7 +336,9 @@ def _reworded(schema: Schema, prompt: Prompt, words: Callable[[str], str]) -> Sc
                 found.append(replace(node, text=words(node.text)) if change else node)
             elif isinstance(node, PromptParameter):
                 default = node.default and other_words(node.default)
-                found.append(replace(node, default=default) if change else node)
+                stand_in = node.scaffold and other_words(node.scaffold)
+                other = replace(node, default=default, scaffold=stand_in)
+                found.append(other if change else node)
             elif isinstance(node, PromptUnion):
                 members = reword(node.members, imports, change)
                 modules = tuple(member for member in members if isinstance(member, PromptModule))
