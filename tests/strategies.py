@@ -53,6 +53,7 @@ from pml.nodes import (
     places_of,
 )
 from pml.plan import PromptPlan
+from pml.recompute import Recompute
 from pml.schema import scaffold_paths
 from pml.states import ATTENTIONS
 from pml.store import MemoryStore
@@ -298,7 +299,7 @@ def _node(
         return PromptParameter(names.parameters.pop(0), length, default, scaffold or None)
     if kind == "union" and names.modules and depth < 3:
         count = draw(st.integers(1, min(3, len(names.modules))))
-        members = tuple(_module(draw, left, names, True, in_role, depth) for _ in range(count))
+        members = tuple(_member(draw, left, names, in_role, depth) for _ in range(count))
         scaffold = draw(st.none() | st.sampled_from([member.name for member in members]))
         return PromptUnion(members, scaffold, required=draw(st.integers(0, 3)) == 0)
     if kind == "empty" and names.modules:
@@ -306,6 +307,13 @@ def _node(
     if kind in ("module", "uncached") and names.modules and depth < 3:
         return _module(draw, left, names, kind == "module", in_role, depth)
     return PromptText(draw(texts(20 if depth == 0 else 8)))
+
+
+def _member(draw: st.DrawFn, left: _Left, names: _Names, in_role: bool, depth: int) -> PromptModule:
+    """A module of a union; some say nothing."""
+    if draw(st.integers(0, 7)) == 7:
+        return PromptModule(names.modules.pop(0))
+    return _module(draw, left, names, True, in_role, depth)
 
 
 def _module(
@@ -456,6 +464,17 @@ def _argument(draw: st.DrawFn, length: int) -> str:
     """Text of at most `length` bytes, often none, often as many as fit."""
     size = draw(st.sampled_from((0, 1, length, length)))
     return _cut(draw(texts(size, size)), length) if size else ""
+
+
+def recomputes() -> st.SearchStrategy[Recompute]:
+    """Recompute sets of all selectors together."""
+    return st.builds(
+        Recompute,
+        first=st.integers(0, 3),
+        after_parameters=st.integers(0, 3),
+        positions=st.frozensets(st.integers(0, 60), max_size=12),
+        deviating=st.sampled_from((0.0, 0.0, 0.15, 0.5)),
+    )
 
 
 def imported(children: tuple[PromptNode, ...], tag: ModulePath = ()) -> set[ModulePath]:

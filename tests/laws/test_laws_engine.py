@@ -23,6 +23,7 @@ from strategies import (
     models,
     other_words,
     prompts,
+    recomputes,
     scaffold_words,
     schemas,
     texts,
@@ -97,16 +98,6 @@ def test_law_01_in_float32(case: Case) -> None:
     expected = oracle(model, case.plan)
     difference = (cache.prefill(case.prompt).logits - expected).abs().max()
     assert float(difference) <= 1e-4 * float(expected.max() - expected.min())
-
-
-def recomputes() -> st.SearchStrategy[Recompute]:
-    return st.builds(
-        Recompute,
-        first=st.integers(0, 3),
-        after_parameters=st.integers(0, 3),
-        positions=st.frozensets(st.integers(0, 60), max_size=12),
-        deviating=st.sampled_from((0.0, 0.0, 0.15, 0.5)),
-    )
 
 
 @given(cases(), recomputes())
