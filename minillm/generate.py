@@ -74,7 +74,8 @@ def advance(model: Transformer, answers: Sequence[Answer]) -> Tensor:
     Which answers there are may change from step to step. Those with a common base share its part
     of the attention.
     """
-    order = sorted(range(len(answers)), key=lambda index: id(answers[index].base))
+    bases = list(dict.fromkeys(answer.base for answer in answers))
+    order = sorted(range(len(answers)), key=lambda index: bases.index(answers[index].base))
     packed = [answers[index] for index in order]
     tokens = torch.tensor([answer.tokens[-1] for answer in packed], device=model.device)
     positions = torch.tensor([answer.position for answer in packed], device=model.device)

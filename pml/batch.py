@@ -37,10 +37,12 @@ Event = tuple[Request, Delta | Exception]
 class Batch:
     """Requests over the schemas of one library, at most `size` of them computed at a time.
 
-    Not safe for use by several threads at a time: see `pml/service.py`.
+    Raises `ValueError` for a size that lets none in. Not safe for use by several threads at a time: see `pml/service.py`.
     """
 
     def __init__(self, library: Library, *, size: int = 16) -> None:
+        if size < 1:
+            raise ValueError(f"the size of a batch is {size}, expected at least 1")
         self.library, self.size = library, size
         self.requests: list[Request] = []
         self.bases: dict[Held, Base] = {}

@@ -101,6 +101,8 @@ class PromptCache(Library):
         What the prompts have in common is held and attended once: see `pml/batch.py`.
         """
         each = sampling if isinstance(sampling, Sequence) else [sampling] * len(prompts)
+        if len(each) != len(prompts):
+            raise ValueError(f"{len(each)} samplings for {len(prompts)} prompts, expected as many")
         batch = Batch(self, size=size)
         requests = [
             batch.add(prompt, max_tokens=max_tokens, sampling=one, stop=stop)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pml.context import State
 from pml.engine import PromptCache
 from pml.plan import PlanSpan, PromptPlan
+from pml.states import states_of
 
 
 def explain(cache: PromptCache, plan: PromptPlan) -> dict[str, object]:
@@ -64,17 +65,20 @@ class _States:
         self._needed = set(plan.states)
         self._kinds: dict[State, str] = {}
         self._alike: dict[tuple[str, tuple[int, ...]], list[State]] = {}
-        for state, kind in self._declared(plan.schema):
+        for state, kind in self._declared(plan):
             self._kinds.setdefault(state, kind)
             self._alike.setdefault((state.path, state.tokens), []).append(state)
 
-    def _declared(self, schema: str) -> Iterator[tuple[State, str]]:
+    def _declared(self, plan: PromptPlan) -> Iterator[tuple[State, str]]:
         """The schema's states and how each was encoded; where two are the same, that which counts
         comes first."""
-        planner = self._cache.schemas[schema]
-        always = "guaranteed" if planner.attention == "learned" else planner.attention
-        yield from ((state, always) for state in planner.states.base)
-        for number, scaffold in enumerate(planner.states.scaffolds, 1):
+        planner = self._cache.schemas[plan.schema]
+        states, attention = planner.states, planner.attention
+        if plan.layout != planner.positions:  # of a chat, over a schema that says no layout
+            states = states_of(planner.layout, attention, plan.layout)
+        always = "guaranteed" if attention == "learned" else attention
+        yield from ((state, always) for state in states.base)
+        for number, scaffold in enumerate(states.scaffolds, 1):
             yield from ((state, f"scaffold {number}") for state in scaffold.values())
 
     def told(self, span: PlanSpan) -> dict[str, object]:

@@ -150,7 +150,8 @@ class Library:
 
     def learn(self, plan: PromptPlan, progress: Progress | None = None) -> Encoding:
         """Keep what a served prompt held, for later ones that begin with the same content: every
-        piece of it is encoded seeing all before it. For `attention="learned"`."""
+        piece of it is encoded seeing all before it. Only prompts under `attention="learned"` use
+        that."""
         pieces = content(plan.placed, plan.texts)
         nodes = [*one_pass(pieces)]
         _, encoding = self.segments([node.state for node in nodes], progress)

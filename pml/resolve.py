@@ -47,7 +47,7 @@ class Resolver:
         self, prompt: Prompt, recompute: Recompute = NOTHING, learned: Set[str] = frozenset()
     ) -> PromptPlan:
         """The plan of `prompt`. `recompute` adds cached tokens to what is fresh; `learned` are the
-        keys of states that earlier prompts left.
+        keys of states that earlier prompts left, which count under the attention `learned` only.
 
         Raises `PMLError` where prompt and schema do not fit or the prompt holds no token.
         """
@@ -84,7 +84,8 @@ class Resolver:
                 texts.append(Fresh(name_of(span.owner), span.owner, one.start, span.tokens))
             nodes.append(None if is_fresh or not span.cached else Node(state, one.start))
             modules += span.owner != ()
-        nodes, texts, again = with_learned(nodes, texts, learned, before)
+        known = learned if self.attention == "learned" else frozenset[str]()
+        nodes, texts, again = with_learned(nodes, texts, known, before)
         placed = [*(node for node in nodes if node is not None), *again]
         filled = {text.start for text in placement.fresh if text.path != PROMPT}
         recomputed = recomputed_tokens(recompute, placement.standing, nodes, filled)

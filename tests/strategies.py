@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from hypothesis.vendor.pretty import RepresentationPrinter
 
 from minillm.checkpoint import LoadedModel
-from minillm.config import FamilyConfig, ModelConfig, PositionScheme
+from minillm.config import FamilyConfig, ModelConfig, PositionScheme, RopeScaling
 from minillm.families.falcon import FalconConfig
 from minillm.families.llama import LlamaConfig
 from minillm.families.mpt import MPTConfig
@@ -53,6 +53,7 @@ from pml.nodes import (
     places_of,
 )
 from pml.plan import PromptPlan
+from pml.recompute import Recompute
 from pml.schema import scaffold_paths
 from pml.states import ATTENTIONS
 from pml.store import MemoryStore
@@ -73,6 +74,16 @@ KINDS: dict[str, Kind] = {
 }
 """Families, how they know of positions, and their options for linear layers with a bias or not."""
 
+ROTATIONS: dict[str, tuple[int, RopeScaling | None]] = {
+    "plain": (0, None),
+    "partial": (2, None),
+    "linear": (0, RopeScaling("linear", 2.0)),
+    "llama3": (0, RopeScaling("llama3", 4.0, original_max_positions=64)),
+    "yarn": (0, RopeScaling("yarn", 4.0, original_max_positions=64, attention_factor=1.2)),
+    "yarn, partial": (2, RopeScaling("yarn", 2.0, original_max_positions=32)),
+}
+"""RoPE's kinds: how many channels of a head do not turn, and how the frequencies are stretched."""
+
 
 @dataclass(frozen=True)
 class ModelShape:
@@ -86,11 +97,14 @@ class ModelShape:
     biased: bool
     kind: str
     seed: int
+    rotation: str = "plain"
+    """One of `ROTATIONS`; of no meaning under ALiBi."""
 
     def config(self, max_positions: int = 4096) -> ModelConfig:
         family, scheme, options = KINDS[self.kind]
         # Of a single head the slope is 1/256: a position more or less would hardly show.
         group = 2 if scheme == "alibi" and self.kv_heads == self.group == 1 else self.group
+        unturned, scaling = ROTATIONS[self.rotation if scheme == "rope" else "plain"]
         return ModelConfig(
             family=family,
             vocab_size=261,
@@ -106,7 +120,8 @@ class ModelShape:
             tie_embeddings=self.tied,
             family_config=options(self.biased),
             rope_theta=100.0,
-            rotary_dim=self.head_dim,
+            rotary_dim=self.head_dim - unturned,
+            rope_scaling=scaling,
         )
 
 
@@ -121,6 +136,7 @@ def model_shapes() -> st.SearchStrategy[ModelShape]:
         biased=st.booleans(),
         kind=st.sampled_from(("llama", *KINDS)),
         seed=st.integers(0, 9),
+        rotation=st.sampled_from(("plain", *ROTATIONS)),
     )
 
 
@@ -283,7 +299,7 @@ def _node(
         return PromptParameter(names.parameters.pop(0), length, default, scaffold or None)
     if kind == "union" and names.modules and depth < 3:
         count = draw(st.integers(1, min(3, len(names.modules))))
-        members = tuple(_module(draw, left, names, True, in_role, depth) for _ in range(count))
+        members = tuple(_member(draw, left, names, in_role, depth) for _ in range(count))
         scaffold = draw(st.none() | st.sampled_from([member.name for member in members]))
         return PromptUnion(members, scaffold, required=draw(st.integers(0, 3)) == 0)
     if kind == "empty" and names.modules:
@@ -291,6 +307,13 @@ def _node(
     if kind in ("module", "uncached") and names.modules and depth < 3:
         return _module(draw, left, names, kind == "module", in_role, depth)
     return PromptText(draw(texts(20 if depth == 0 else 8)))
+
+
+def _member(draw: st.DrawFn, left: _Left, names: _Names, in_role: bool, depth: int) -> PromptModule:
+    """A module of a union; some say nothing."""
+    if draw(st.integers(0, 7)) == 7:
+        return PromptModule(names.modules.pop(0))
+    return _module(draw, left, names, True, in_role, depth)
 
 
 def _module(
@@ -441,6 +464,17 @@ def _argument(draw: st.DrawFn, length: int) -> str:
     """Text of at most `length` bytes, often none, often as many as fit."""
     size = draw(st.sampled_from((0, 1, length, length)))
     return _cut(draw(texts(size, size)), length) if size else ""
+
+
+def recomputes() -> st.SearchStrategy[Recompute]:
+    """Recompute sets of all selectors together."""
+    return st.builds(
+        Recompute,
+        first=st.integers(0, 3),
+        after_parameters=st.integers(0, 3),
+        positions=st.frozensets(st.integers(0, 60), max_size=12),
+        deviating=st.sampled_from((0.0, 0.0, 0.15, 0.5)),
+    )
 
 
 def imported(children: tuple[PromptNode, ...], tag: ModulePath = ()) -> set[ModulePath]:

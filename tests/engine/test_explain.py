@@ -10,6 +10,7 @@ from tiny_model import write_checkpoint
 from minillm import LoadedModel, load
 from pml import PromptCache
 from pml.explain import explain
+from pml.prompt import parse_turn
 from pml.store import MemoryStore
 
 SCHEMA = """<schema name="trip">
@@ -68,8 +69,22 @@ def test_the_context_that_a_state_was_encoded_in(model: LoadedModel, attention: 
     cache.learn(cache.plan(GOA))
     again = stated(cache, GOA.replace("Where", "When"))
     assert again["/goa"]["context_kind"] in ("learned", usual)
-    assert again["prompt"]["context_kind"] == "learned"
-    assert again["prompt"]["state"] == "hit"
+    if attention == "learned":
+        assert again["prompt"]["context_kind"] == "learned"
+        assert again["prompt"]["state"] == "hit"
+    else:
+        assert "prompt" not in again
+
+
+def test_the_states_of_a_chat_are_named_like_those_of_a_prompt(model: LoadedModel) -> None:
+    """The schema says no layout, so its chats are packed and its prompts are not."""
+    cache = opened(model)
+    turn = parse_turn("<long where='Goa'/> <goa/><user>Where to?</user>", "trip")
+    plan = cache.chat("trip").send(turn, max_tokens=1).plan
+    assert plan.layout == "packed"
+    spans: Any = explain(cache, plan)["spans"]
+    found = {(s["path"], s["context_kind"]) for s in spans if s["kind"] == "cached"}
+    assert found == {("/", "guaranteed"), ("/long", "guaranteed"), ("/goa", "guaranteed")}
 
 
 def test_a_state_of_another_context_is_no_hit(model: LoadedModel) -> None:

@@ -12,7 +12,7 @@ import pytest
 from checks import assert_same
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import Case, cases, fitted, lookalike, prompts, texts
+from strategies import Case, cases, fitted, lookalike, prompts, recomputes, texts
 from torch import Tensor
 
 import pml.bases
@@ -46,12 +46,15 @@ def drawn_from() -> Iterator[Logits]:
 
 @st.composite
 def several(draw: st.DrawFn) -> tuple[PromptCache, list[PromptPlan]]:
-    """Prompts of two schemas that look much the same, some of them with much in common."""
+    """Prompts of two schemas that look much the same, some of them with much in common, with
+    recomputed tokens, or learned from; in a context that may end soon behind the longest."""
     case: Case = draw(cases())
     cache, random = case.cache, draw(st.randoms(use_true_random=False))
     other = replace(lookalike(case.schema, random), name="t")
     cache.add_schema(write_schema(other))
-    plans = [case.plan]
+    if draw(st.booleans()):
+        cache.learn(case.plan)
+    plans = [cache.plan(case.prompt)]
     for _ in range(draw(st.integers(1, 6))):
         kind = draw(st.sampled_from(("again", "longer", "other schema", "unlike", "unlike")))
         prompt = case.prompt
@@ -61,7 +64,13 @@ def several(draw: st.DrawFn) -> tuple[PromptCache, list[PromptPlan]]:
             prompt = replace(prompt, schema="t")
         elif kind == "unlike":
             prompt = draw(prompts(case.schema, case.layout == "packed"))
-        plans.append(fitted(cache.plan, prompt)[1])
+        prompt, plan = fitted(cache.plan, prompt)
+        recompute = draw(st.none() | recomputes())
+        plans.append(cache.plan(prompt, recompute=recompute) if recompute else plan)
+    if draw(st.booleans()):
+        end = max(plan.next_position for plan in plans) + draw(st.integers(0, 3))
+        config = replace(cache.model.config, max_positions=end)
+        cache.model = replace(cache.model, config=config)
     return cache, draw(st.permutations(plans))
 
 
@@ -74,7 +83,9 @@ def test_law_12_a_batch_is_its_prompts_one_by_one(
     Prompts of two schemas join at random steps and some leave early; each has its own sampling and
     length; chunks and bases are small, so that all cases occur. Logits and tokens beside those of
     each prompt alone. Catches a base that is seen by whom it is none of, or lacks a segment; a
-    prompt that goes on at another's position; draws that mix; and a base that outlives its prompts.
+    prompt that goes on at another's position; the old version of a recomputed token in a base; an
+    answer that outgrows the context in one way only; draws that mix; and a base that outlives its
+    prompts.
     """
     cache, plans = given
     options = [
