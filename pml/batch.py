@@ -37,7 +37,8 @@ Event = tuple[Request, Delta | Exception]
 class Batch:
     """Requests over the schemas of one library, at most `size` of them computed at a time.
 
-    Raises `ValueError` for a size that lets none in. Not safe for use by several threads at a time: see `pml/service.py`.
+    Raises `ValueError` for a size that lets none in. Not safe for use by several threads at a time:
+    see `pml/service.py`.
     """
 
     def __init__(self, library: Library, *, size: int = 16) -> None:
