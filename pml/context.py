@@ -52,12 +52,12 @@ class State:
         """The key is sha256 over the mark of a placeholder, the tokens, and each state of the
         context with its displacement. Every field has a fixed length or is preceded by its own,
         so no two contents read alike."""
-        digest = hashlib.sha256(struct.pack("<7s?q", b"state 2", is_placeholder, len(tokens)))
-        digest.update(struct.pack(f"<{len(tokens)}q", *tokens))
+        count = len(tokens)
+        content = struct.pack(f"<7s?q{count}q", b"state 2", is_placeholder, count, *tokens)
         if context is not None:
-            digest.update(struct.pack("<q64s", distance, context.key.encode()))
-        key = digest.hexdigest()
-        seen = len(tokens)
+            content += struct.pack("<q64s", distance, context.key.encode())
+        key = hashlib.sha256(content).hexdigest()
+        seen = count
         if context is not None and context.state.context is context.before:
             seen += context.state.seen  # one causal pass: the last state saw what this one sees
         elif context is not None:
@@ -67,6 +67,15 @@ class State:
 
     def __hash__(self) -> int:
         return hash(self.key)  # which a string remembers
+
+    @property
+    def stop(self) -> int:
+        return self.origin + len(self.tokens)
+
+    @cached_property
+    def passed(self) -> Context:
+        """The context of what comes next in the same causal pass."""
+        return Context(self, self.context, self.distance)
 
 
 @dataclass(frozen=True, eq=False)

@@ -54,7 +54,7 @@ class Conversation:
                 f"schema {schema.name!r} has the layout {planner.positions!r}, in which nothing"
             )
             advice = 'can be imported behind what was said; a chat takes layout="packed"'
-            raise PMLError(f"{message} {advice}", schema.at)
+            raise PMLError(f"{message} {advice}", schema.at, code="chat")
         empty = PromptPlan(schema.name, planner.positions, planner.attention, (), (), {})
         return cls(planner, empty, last_role(schema), {})
 
@@ -77,7 +77,8 @@ class Conversation:
         before = content(closed.placed, closed.texts)
         part = planner.reuse(placement, recompute, learned, self.standing, before)
         if part.is_empty:
-            raise PMLPromptError("the turn holds no token: no text, and no module", turn.at)
+            message = "the turn holds no token: no text, and no module"
+            raise PMLPromptError(message, turn.at, code="empty-prompt")
         plan = closed.then(part)
         planner.check_length(plan, turn.at)
         markers = role_markers(tokenizer, "assistant", turn.at) if reader.is_asking else None
@@ -106,6 +107,6 @@ class Conversation:
         if turn.arguments and not self.plan.is_empty:
             first = next(iter(turn.arguments.values()))
             message = "arguments of the schema's own text belong to the first turn of a chat"
-            raise PMLPromptError(message, first.at)
+            raise PMLPromptError(message, first.at, code="chat")
         arguments = {**self.arguments, **turn.arguments}
         return replace(turn, arguments=arguments, children=(*self.children, *turn.children))

@@ -47,21 +47,19 @@ class PMLError(ValueError):
     likely meant.
     """
 
-    code = "invalid"
-
     def __init__(
         self,
         message: str,
         at: Location | None = None,
         *,
-        code: str | None = None,
+        code: str,
         suggestion: str | None = None,
         related: Iterable[Related] = (),
     ) -> None:
         super().__init__(message, at)
         self.message = message
         self.at = at
-        self.code = code or self.code
+        self.code = code
         self.suggestion = suggestion
         self.related = tuple(related)
 
@@ -75,8 +73,6 @@ class PMLSyntaxError(PMLError):
 
 class PMLPromptError(PMLError):
     """The prompt is well formed but does not fit its schema."""
-
-    code = "does-not-fit"
 
 
 Report = Callable[[PMLError], None]

@@ -100,6 +100,7 @@ def _check_fits(text: Fresh, used: Sequence[_Used], at: Location) -> None:
         f"new text of {_tokens(len(text.tokens))}, but only {_tokens(free)} fit here, before "
         f'{what} at position {following.start}; shorten or move it, or use layout="packed"',
         at,
+        code="text-length",
     )
 
 

@@ -137,7 +137,7 @@ class _Builder:
             tuple(self.spans),
             self.sections,
             tuple(self.regions),
-            max((r.start + r.length for r in self.regions), default=0),
+            self.position,
             has_bos=bos is not None,
         )
 
@@ -219,6 +219,7 @@ class _Builder:
                     f"the {what} of parameter {parameter.name!r} has {len(tokens)} tokens, len is "
                     f"{parameter.length}; shorten it or raise len",
                     parameter.at,
+                    code="default-length",
                 )
         self.run = [self.tokenizer.placeholder_id] * parameter.length
         stand_in = (*ids["scaffold"], *self.run[len(ids["scaffold"]) :])
@@ -262,6 +263,7 @@ def role_markers(tokenizer: Tokenizer, role: str, at: Location) -> RoleMarkers:
             f"found <{role}>, but this model's chat markers are for: {known}; "
             "leave the tag out or use a chat model",
             at,
+            code="unknown-role",
         )
     return markers
 

@@ -275,5 +275,6 @@ class Library:
         if planner is None:
             message = f"no schema {schema!r}; expected {listed(self.schemas)}"
             guess = closest(schema, self.schemas)
-            raise PMLPromptError(message + did_you_mean(guess), at, suggestion=guess)
+            message += did_you_mean(guess)
+            raise PMLPromptError(message, at, code="other-schema", suggestion=guess)
         return planner

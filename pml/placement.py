@@ -91,5 +91,6 @@ def _argument(
             f"argument {parameter.name!r} has {len(tokens)} tokens, its parameter holds "
             f"{parameter.length}; shorten it or raise len in the schema ({parameter.at})",
             argument.at,
+            code="argument-length",
         )
     return tuple(tokens)

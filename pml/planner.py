@@ -52,14 +52,15 @@ class Planner(Resolver):
                 schema.name,
             )
         laid_out = lay_out(schema, tokenizer)
-        for section in laid_out.sections.values():
-            for parameter in parameters_of(section.module).values():
-                if parameter.length > max_positions:
-                    raise PMLSyntaxError(
-                        f"parameter {parameter.name!r} holds {parameter.length} tokens, the "
-                        f"model's context {max_positions}; lower len",
-                        parameter.at,
-                    )
+        for span in laid_out.spans:
+            if span.parameter is not None and len(span.tokens) > max_positions:
+                owner = laid_out.sections[span.owner].module
+                raise PMLSyntaxError(
+                    f"parameter {span.parameter!r} holds {len(span.tokens)} tokens, the model's "
+                    f"context {max_positions}; lower len",
+                    parameters_of(owner)[span.parameter].at,
+                    code="context-length",
+                )
         states = states_of(laid_out, chosen, positions)
         return cls(
             laid_out,
@@ -104,6 +105,7 @@ class Planner(Resolver):
                 f"the prompt reaches position {plan.next_position - 1}, the model's context ends "
                 f"at {self.max_positions - 1}; import less, or {advice}",
                 at,
+                code="context-length",
             )
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from minillm.tokenizer import Tokenizer
 from pml.asked import Reader
 from pml.context import Node, State
-from pml.errors import PMLError
+from pml.errors import PMLPromptError
 from pml.fixed import place_fixed
 from pml.layout import Layout, last_role, name_of
 from pml.learned import Piece, with_learned
@@ -58,7 +58,7 @@ class Resolver:
         plan = self.reuse(placement, recompute, learned)
         if plan.is_empty:
             message = "the prompt holds no token: no text, and nothing of the schema"
-            raise PMLError(message, prompt.at)
+            raise PMLPromptError(message, prompt.at, code="empty-prompt")
         return plan
 
     def reuse(

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import get_args
 
-from pml.context import Context, State
+from pml.context import State
 from pml.layout import Layout, Span, name_of
 from pml.nodes import ContextName, LayoutName, ModulePath, Scaffold, unions_of
 from pml.rules import scaffold_paths
@@ -39,42 +39,32 @@ def states_of(layout: Layout, attention: ContextName, positions: LayoutName = "f
     return States(tuple(base), tuple(passes))
 
 
-@dataclass(frozen=True)
-class _Pass:
-    """Where a causal pass has come to: what it has seen, and the position after it."""
+def _next(last: State | None, span: Span, packed: bool, *, stands_in: bool = False) -> State:
+    """The state of `span` as the one after `last` in a causal pass.
 
-    seen: Context | None = None
-    end: int = 0
-
-    def state(self, span: Span, packed: bool, *, stands_in: bool = False) -> State:
-        """The state of `span` as the next one of the pass.
-
-        With `stands_in` a parameter's words stand in its slot, if it has any.
-        """
-        tokens = span.stand_in if stands_in and span.stand_in else span.tokens
-        origin = self.end if packed else span.start
-        distance = origin - self.seen.state.origin if self.seen else 0
-        path, is_placeholder = name_of(span.owner, span.parameter), span.parameter is not None
-        return State.of(tokens, origin, path, self.seen, distance, is_placeholder=is_placeholder)
-
-    def after(self, state: State) -> _Pass:
-        """The pass when `state`, its next one, has been seen too."""
-        return _Pass(Context(state, self.seen, state.distance), state.origin + len(state.tokens))
+    With `stands_in` a parameter's words stand in its slot, if it has any.
+    """
+    tokens = span.stand_in if stands_in and span.stand_in else span.tokens
+    path, is_placeholder = name_of(span.owner, span.parameter), span.parameter is not None
+    if last is None:
+        origin = 0 if packed else span.start
+        return State.of(tokens, origin, path, None, 0, is_placeholder=is_placeholder)
+    origin = last.stop if packed else span.start
+    distance = origin - last.origin
+    return State.of(tokens, origin, path, last.passed, distance, is_placeholder=is_placeholder)
 
 
 def base_states(layout: Layout, packed: bool, *, isolated: bool) -> Iterator[State]:
     """`guaranteed`: a span sees what every prompt that holds it holds before it: BOS and anonymous
     text, the text of its module's ancestors, its module's own; placeholders among them.
     `isolated` (the paper): its module's own only. Anonymous text sees anonymous text under both."""
-    passes: dict[ModulePath, _Pass] = {}
+    passes: dict[ModulePath, State] = {}
     for span in layout.spans:
-        here = passes.get(span.owner)
-        if here is None:
+        last = passes.get(span.owner)
+        if last is None and not isolated:
             around = (span.owner[:depth] for depth in reversed(range(len(span.owner))))
-            found = (passes[path] for path in around if path in passes)
-            here = _Pass() if isolated else next(found, _Pass())
-        state = here.state(span, packed)
-        passes[span.owner] = here.after(state)
+            last = next((passes[path] for path in around if path in passes), None)
+        state = passes[span.owner] = _next(last, span, packed)
         yield state
 
 
@@ -85,15 +75,14 @@ def scaffold_states(layout: Layout, scaffold: Scaffold, packed: bool) -> dict[in
     reach: dict[ModulePath, int] = {}  # how far an ancestor's text is guaranteed to a member
     for path in members:
         for depth in range(1, len(path)):
-            last = max(reach.get(path[:depth], 0), layout.sections[path].first)
-            reach[path[:depth]] = last
+            first = layout.sections[path].first
+            reach[path[:depth]] = max(reach.get(path[:depth], 0), first)
     found: dict[int, State] = {}
-    here = _Pass()
+    last: State | None = None
     for span in layout.spans:
         owner = span.owner
         if owner == () or owner in members or span.index < reach.get(owner, 0):
-            found[span.index] = here.state(span, packed, stands_in=True)
-            here = here.after(found[span.index])
+            last = found[span.index] = _next(last, span, packed, stands_in=True)
     return found
 
 
@@ -104,8 +93,8 @@ def joint_states(layout: Layout, packed: bool) -> Iterator[State]:
     The other members branch off where their union starts.
     """
     members = dict(_union_members(layout))
-    passes: dict[ModulePath, _Pass] = {(): _Pass()}
-    starts: dict[object, _Pass] = {}
+    passes: dict[ModulePath, State | None] = {(): None}
+    starts: dict[object, State | None] = {}
     for span in layout.spans:
         branch: ModulePath = ()
         for path in (span.owner[:depth] for depth in range(1, len(span.owner) + 1)):
@@ -115,8 +104,7 @@ def joint_states(layout: Layout, packed: bool) -> Iterator[State]:
                 if not is_chosen:
                     branch = path
                     passes.setdefault(branch, start)
-        state = passes[branch].state(span, packed, stands_in=True)
-        passes[branch] = passes[branch].after(state)
+        state = passes[branch] = _next(passes[branch], span, packed, stands_in=True)
         yield state
 
 

@@ -36,7 +36,7 @@ def write_schema(schema: Schema) -> str:
     text = _Writer(("schema", "module", "union"), "scaffold").document(schema_element(schema))
     if parse_schema(text, "<written>", limits=_GENEROUS) != schema:
         message = f"schema {schema.name!r} cannot be written: as PML it would mean another"
-        raise PMLError(message, schema.at)
+        raise PMLError(message, schema.at, code="unwritable")
     return text
 
 
@@ -53,7 +53,7 @@ def write_prompt(prompt: Prompt) -> str:
     text = unchecked_prompt(prompt)
     if parse_prompt(text, "<written>", limits=_GENEROUS) != prompt:
         message = f"this prompt for schema {prompt.schema!r} cannot be written: as PML it would"
-        raise PMLError(f"{message} mean another", prompt.at)
+        raise PMLError(f"{message} mean another", prompt.at, code="unwritable")
     return text
 
 

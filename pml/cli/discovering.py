@@ -99,7 +99,7 @@ def _entry(log: Path, line: int, turns: Any) -> Entry:
     try:
         return Entry(line, flatten(turns))
     except PMLError as error:
-        return Entry(line, None, str(PMLError(error.message, Location(str(log), line, 1))))
+        return Entry(line, None, f"{Location(str(log), line, 1)}: {error.message}")
 
 
 def _rewritten(

@@ -46,7 +46,8 @@ def flatten(prompt: str | Sequence[Turn]) -> str:
         found = _FORBIDDEN.search(turn.text)
         if found:
             message = f"character U+{ord(found[0]):04X}, which XML does not allow"
-            raise PMLError(f"{message}; the prompt cannot be written as PML")
+            advice = "the prompt cannot be written as PML"
+            raise PMLError(f"{message}; {advice}", code="encoding")
     return "".join(
         turn.text if turn.role is None else OPEN[turn.role] + turn.text + CLOSE for turn in turns
     )

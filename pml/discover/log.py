@@ -35,12 +35,12 @@ def parse_request(line: str | bytes, at: Location) -> tuple[Turn, ...]:
         content: Any = json.loads(line)
     except json.JSONDecodeError as error:
         place = Location(at.file, at.line, error.colno)
-        raise PMLSyntaxError(f"not JSON: {error.msg}; {_EXPECTED}", place) from None
+        raise _wrong(f"not JSON: {error.msg}; {_EXPECTED}", place) from None
     except UnicodeDecodeError as error:
         message = f"byte 0x{error.object[error.start]:02x} is not UTF-8; save the log in UTF-8"
-        raise PMLSyntaxError(message, at) from None
+        raise _wrong(message, at) from None
     except RecursionError:
-        raise PMLSyntaxError(f"JSON nested too deep; {_EXPECTED}", at) from None
+        raise _wrong(f"JSON nested too deep; {_EXPECTED}", at) from None
     if isinstance(content, str):
         return (Turn(None, content),)
     if isinstance(content, dict):
@@ -51,10 +51,12 @@ def parse_request(line: str | bytes, at: Location) -> tuple[Turn, ...]:
             return tuple(
                 _message(message, number, at) for number, message in enumerate(content["messages"])
             )
-        raise PMLSyntaxError(
-            f"an object with {listed(content, 'and') or 'nothing'}; {_EXPECTED}", at
-        )
-    raise PMLSyntaxError(f"a JSON {_named(content)}; {_EXPECTED}", at)
+        raise _wrong(f"an object with {listed(content, 'and') or 'nothing'}; {_EXPECTED}", at)
+    raise _wrong(f"a JSON {_named(content)}; {_EXPECTED}", at)
+
+
+def _wrong(message: str, at: Location) -> PMLSyntaxError:
+    return PMLSyntaxError(message, at, code="log")
 
 
 _EXPECTED = 'expected a string, {"prompt": "…"}, {"text": "…"} or {"messages": […]}'
@@ -64,12 +66,12 @@ def _message(message: Any, number: int, at: Location) -> Turn:
     where = f"message {number + 1}"
     if not isinstance(message, dict):
         expected = 'expected {"role": "…", "content": "…"}'
-        raise PMLSyntaxError(f"{where} is a JSON {_named(message)}; {expected}", at)
+        raise _wrong(f"{where} is a JSON {_named(message)}; {expected}", at)
     role = message.get("role")
     if role not in ROLES:
         found = quoted(role) if isinstance(role, str) else f"a JSON {_named(role)}"
         guess = did_you_mean(closest(role, ROLES)) if isinstance(role, str) else ""
-        raise PMLSyntaxError(f"{where} has role {found}; expected {listed(ROLES)}{guess}", at)
+        raise _wrong(f"{where} has role {found}; expected {listed(ROLES)}{guess}", at)
     return Turn(cast(Role, role), _content(message.get("content"), where, at))
 
 
@@ -78,7 +80,7 @@ def _content(content: Any, where: str, at: Location) -> str:
         return content
     if not isinstance(content, list):
         expected = "expected a string or a list of text parts"
-        raise PMLSyntaxError(f"{where} has a JSON {_named(content)} as content; {expected}", at)
+        raise _wrong(f"{where} has a JSON {_named(content)} as content; {expected}", at)
     parts = [
         part["text"]
         for part in content
@@ -88,7 +90,7 @@ def _content(content: Any, where: str, at: Location) -> str:
     ]
     if len(parts) < len(content):
         message = f'{where} has a part that is no text; expected {{"type": "text", "text": "…"}}'
-        raise PMLSyntaxError(message, at)
+        raise _wrong(message, at)
     return "".join(parts)
 
 

@@ -78,7 +78,7 @@ def patterns_of(schema: Schema) -> list[Pattern]:
         else:
             message = f"schema {schema.name!r} puts something into every prompt"
             advice = "rewriting takes one of named modules, and of unions that are not required"
-            raise PMLError(f"{message}; {advice}", node.at)
+            raise PMLError(f"{message}; {advice}", node.at, code="discover")
         for module in modules:
             own = own_nodes(module)
             parameters = tuple(node for node in own if isinstance(node, PromptParameter))

@@ -17,7 +17,8 @@ Node = ast.stmt | ast.expr | ast.arg | ast.pattern
 class PMLProgramError(PMLError):
     """A function that is no prompt program, or arguments that its conditions cannot take."""
 
-    code = "program"
+    def __init__(self, message: str, at: Location | None = None) -> None:
+        super().__init__(message, at, code="program")
 
 
 @dataclass(frozen=True, eq=False)

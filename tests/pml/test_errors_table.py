@@ -62,7 +62,7 @@ def test_wrong_program(document: str, line: str) -> None:
 
 
 def test_an_error_may_have_no_place() -> None:
-    error = PMLError("too large")
+    error = PMLError("too large", code="limit")
     assert (str(error), error.message, error.at) == ("too large", "too large", None)
     assert str(IN_CODE) == "<code>:1:1"
     assert Location("a", 2, 9) < Location("a", 10, 1)

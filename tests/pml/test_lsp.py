@@ -312,7 +312,7 @@ class TestWithAModel:
         documents = (("untitled:s", SCHEMA), ("untitled:p", prompt))
         project, (_, document) = project_with(*documents, model=Model(ByteTokenizer(), 512))
         (found,) = diagnostics(document, project)
-        assert found.code == "does-not-fit"
+        assert found.code == "argument-length"
         assert prompt.splitlines()[found.range.start.line][
             found.range.start.character :
         ].startswith("month=")
@@ -332,7 +332,7 @@ class TestWithAModel:
         project, (schema, prompt) = project_with(*documents, model=Model(ByteTokenizer(), 200))
         (found,) = diagnostics(schema, project)
         assert (found.code, found.severity) == ("schema-context", types.DiagnosticSeverity.Warning)
-        assert {one.code for one in diagnostics(prompt, project)} == {"does-not-fit"}
+        assert {one.code for one in diagnostics(prompt, project)} == {"context-length"}
 
     def test_in_the_packed_layout_positions_are_the_prompts(self) -> None:
         schema = SCHEMA.replace('name="trip"', 'name="trip" layout="packed"')
