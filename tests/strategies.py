@@ -144,7 +144,10 @@ def models() -> st.SearchStrategy[Transformer]:
     return model_shapes().map(hot_model)
 
 
-@lru_cache(maxsize=256)
+DEVICE = torch.device("cpu")
+"""Where models are made: `tests/laws/test_laws_on_gpu.py` takes the other one."""
+
+
 def hot_model(shape: ModelShape) -> Transformer:
     """A random model in float64 whose logits show what its attention saw.
 
@@ -152,7 +155,12 @@ def hot_model(shape: ModelShape) -> Transformer:
     attention and MLP add is as large as what they add it to; logits have a deviation of about 4.
     `tests/laws/test_sensitivity.py` shows that this is enough.
     """
-    return hot(Transformer(shape.config()).double(), shape.seed)
+    return _made(shape, DEVICE)
+
+
+@lru_cache(maxsize=256)
+def _made(shape: ModelShape, device: torch.device) -> Transformer:
+    return hot(Transformer(shape.config()).double(), shape.seed).to(device)
 
 
 def hot(model: Transformer, seed: int) -> Transformer:

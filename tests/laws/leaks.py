@@ -23,9 +23,10 @@ class Oracle:
 
     def logits(self, model: Transformer) -> Tensor:
         """(V,) of the prompt's last token, with the readable attention."""
-        run = Run(model.new_cache(len(self.tokens)), len(self.tokens), self.mask)
+        device = model.device
+        run = Run(model.new_cache(len(self.tokens)), len(self.tokens), self.mask.to(device))
         forward = ForwardPlan([run], [self.last], explicit=True)
-        logits: Tensor = model(self.tokens, self.positions, forward)[-1]
+        logits: Tensor = model(self.tokens.to(device), self.positions.to(device), forward)[-1]
         return logits
 
     def tells_apart(self, seen: Tensor) -> bool:

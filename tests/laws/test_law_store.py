@@ -134,7 +134,5 @@ def _content(state: State) -> Content:
     return (state.tokens, state.is_placeholder, *seen)
 
 
-StoreMachine.TestCase.settings = settings(
-    max_examples=settings().max_examples // 2, stateful_step_count=50
-)
+StoreMachine.TestCase.settings = settings(stateful_step_count=50)
 test_law_11_the_store_is_a_naive_dictionary = StoreMachine.TestCase

@@ -91,7 +91,11 @@ def test_law_01_engine_equals_oracle(case: Case) -> None:
 
 @given(cases())
 def test_law_01_in_float32(case: Case) -> None:
-    """Law 1 in the precision of use: "float32: 1e-4 of the logit range" (section 1)."""
+    """Law 1 in the precision of use: "float32: 1e-4 of the logit range" (section 1).
+
+    Catches positions, biases or angles taken in the model's own dtype, and a sum over many keys
+    that loses what it adds.
+    """
     model = deepcopy(case.model).float()
     narrow = loaded(model, case.cache.model.tokenizer)
     cache = case.engine(narrow)
