@@ -18,6 +18,7 @@ from pml.library import Library
 from pml.plan import PromptPlan
 from pml.prompt import Prompt
 from pml.steps import Progress, finish
+from pml.store import StoreFull
 
 
 class PromptCache(Library):
@@ -36,7 +37,11 @@ class PromptCache(Library):
         self, prompt: str | bytes | Prompt | PromptPlan, *, progress: Progress | None = None
     ) -> Prefilled:
         """Bring the prompt's modules together and compute its fresh tokens."""
-        prepared = finish(self.prepare(prompt), progress)
+        try:
+            prepared = finish(self.prepare(prompt), progress)
+        except StoreFull:  # of states that the prompt before needed, and the buffer still holds
+            self.forget_buffer()
+            prepared = finish(self.prepare(prompt), progress)
         plan, encoding = prepared.plan, prepared.encoding
         self._latest = None
         copied = self._buffer.bring(prepared.placed, plan.num_fresh)

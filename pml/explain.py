@@ -22,9 +22,10 @@ def explain(cache: PromptCache, plan: PromptPlan) -> dict[str, object]:
         context_kind    guaranteed, isolated, joint, learned; `scaffold 2`, the schema's second one
         moved           how many positions from where its keys are encoded for
         state           hit, miss, or none for a ghost that nothing sees and for fresh text
-        tier            of a hit: where it lies
+        tier            of a hit: where it lies: memory (on a GPU: device, host), disk, remote
         encode_s        of a hit: what encoding it took, in seconds
-        reason          of a miss: why, as far as the store can tell
+        reason          of a miss: why, as far as the store can tell: evicted, expired, damaged,
+                        stored for another position or in another context, never encoded
         bytes           of its keys and values, stored or still to be
 
     What does not apply is null.
@@ -98,10 +99,11 @@ class _States:
         return self._kinds.get(state, "learned")
 
     def _stored(self, state: State) -> dict[str, object]:
-        if not self._cache.is_stored(state):
-            return {"state": "miss", "reason": self._reason(state)}
-        seconds = self._cache.store.seconds.get(self._cache.key_of(state))
-        return {"state": "hit", "tier": "memory", "encode_s": seconds}
+        key, store = self._cache.key_of(state), self._cache.store
+        tier, about = store.where(key), store.about(key)
+        if tier is None or about is None:
+            return {"state": "miss", "reason": store.why_missing(key) or self._reason(state)}
+        return {"state": "hit", "tier": tier, "encode_s": about.seconds}
 
     def _reason(self, state: State) -> str:
         origins = self._cache.store.origins(self._cache.key_of(state))

@@ -27,11 +27,14 @@ from pml.schema import Schema
 from pml.schemas import Changes, read_schema
 from pml.states import states_of
 from pml.steps import Progress, Steps, finish
-from pml.store import MemoryStore, SegmentKey, segment_key
+from pml.store import ModuleStore, SegmentKey, open_store, segment_key
 
 log = logging.getLogger("pml")
 
 Segments = Mapping[State, KVSegment]
+
+WAIT = 0.005
+"""Seconds until it is asked again whether another process has encoded a state."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,9 @@ class Library:
     """What the answers of one model share.
 
     `attention` and `layout` override what a schema says; `fresh_anonymous` is the length up to
-    which anonymous text behind an imported module is computed afresh. Raises `LoadError` for a
+    which anonymous text behind an imported module is computed afresh. `store` is where states are
+    kept, or a folder for them: what it holds already need not be encoded. No other `namespace`
+    finds what this one has stored, but schemas that are added as shared. Raises `LoadError` for a
     model whose states are of no use in another prompt.
     """
 
@@ -72,7 +77,8 @@ class Library:
         layout: str | None = None,
         fresh_anonymous: int = 16,
         recompute: Recompute = NOTHING,
-        store: MemoryStore | None = None,
+        store: ModuleStore | Path | str | None = None,
+        namespace: str = "",
     ) -> None:
         scaling = model.config.rope_scaling
         if scaling is not None and model.config.follows_length:
@@ -82,16 +88,20 @@ class Library:
                 "`minillm generate` runs this model in full prefill"
             )
         self.model = model
-        self.store = MemoryStore() if store is None else store
+        if not isinstance(store, ModuleStore):
+            store = open_store(store, device=model.transformer.device)
+        self.store = store
+        self._namespace = namespace
+        self._shared: set[str] = set()
         self.schemas: dict[str, Planner] = {}
         self._attention, self._layout = attention, layout
         self._fresh_anonymous, self._recompute = fresh_anonymous, recompute
         self._learned: set[str] = set()
         self._changes: dict[str, Changes] = {}
 
-    def add_schema(self, source: str | Path | Schema) -> Schema:
+    def add_schema(self, source: str | Path | Schema, *, shared: bool = False) -> Schema:
         """Take a schema: a path, PML text (which starts with `<`), or one that was built in code.
-        Nothing is encoded yet.
+        Nothing is encoded yet. All namespaces find the states of one that is `shared`.
 
         Raises `PMLError` for what is wrong with it. A schema of the same name is replaced: what is
         the same in both keeps its states, and `changes` tells what is not.
@@ -108,6 +118,8 @@ class Library:
         )
         self._changes[schema.name] = Changes.between(before, planner)
         self.schemas[schema.name] = planner
+        if shared:
+            self._shared |= {state.key for state in planner.states.all}
         return schema
 
     def plan(
@@ -163,8 +175,11 @@ class Library:
 
     def key_of(self, state: State) -> SegmentKey:
         dtype = str(self.model.transformer.dtype).removeprefix("torch.")
-        fingerprints = (self.model.fingerprint, self.model.tokenizer.fingerprint)
-        return segment_key(*fingerprints, dtype, state)
+        names = (self.model.fingerprint, self.model.tokenizer.fingerprint)
+        return segment_key(*names, dtype, self.store.codec.name, self._namespace_of(state), state)
+
+    def _namespace_of(self, state: State) -> str:
+        return "" if state.key in self._shared else self._namespace
 
     def missing(self, plan: PromptPlan) -> list[State]:
         """The states that `plan` needs and the store lacks."""
@@ -205,25 +220,46 @@ class Library:
 
     def _encoding(self, states: Sequence[State]) -> Steps[tuple[Segments, Encoding]]:
         started = time.perf_counter()
+        self._admit(states)
         segments: dict[State, KVSegment] = {}
         encoded: list[State] = []
         encoder = Encoder(self.model.transformer)
         for state in states:
             if (segment := self.store.get(self.key_of(state))) is None:
                 yield state.path, 0
-                if self.is_stored(state):  # Another prompt had it encoded in between.
-                    segment = self.store.get(self.key_of(state))
-            if segment is None:
-                began = time.perf_counter()
-                (segment,) = yield from encoder.encode([Job.of(state, segments)])
-                encoded.append(state)
-                self._keep(state, segment, time.perf_counter() - began)
+                yield from self._claim([state])
+                try:
+                    if self.is_stored(state):  # Another prompt, or process, has encoded it since.
+                        segment = self.store.get(self.key_of(state))
+                    if segment is None:
+                        began = time.perf_counter()
+                        (segment,) = yield from encoder.encode([Job.of(state, segments)])
+                        encoded.append(state)
+                        segment = self._keep(state, segment, time.perf_counter() - began)
+                finally:
+                    self.store.release(self.key_of(state))
             segments[state] = segment
         seconds = time.perf_counter() - started if encoded else 0.0
         return segments, Encoding(tuple(encoded), len(states) - len(encoded), seconds)
 
+    def _admit(self, states: Sequence[State]) -> None:
+        """Before any work: that the store has room for them together, and begins to fetch them."""
+        transformer = self.model.transformer
+        size = self.model.config.kv_bytes_per_token(transformer.dtype.itemsize)
+        keys = {self.key_of(state): len(state.tokens) * size for state in states}
+        self.store.admit(keys)
+        self.store.prefetch(keys)
+
+    def _claim(self, states: Sequence[State]) -> Steps[None]:
+        """Have this process be the only one that encodes them, however long that takes."""
+        for state in sorted(states, key=lambda state: self.key_of(state).digest):
+            while not self.store.claim(self.key_of(state)):
+                time.sleep(WAIT)
+                yield state.path, 0
+
     def _encoding_together(self, states: Sequence[State]) -> Steps[Encoding]:
         started = time.perf_counter()
+        self._admit(states)
         found = {state: self.store.get(self.key_of(state)) for state in states}
         segments = {state: segment for state, segment in found.items() if segment is not None}
         missing, encoder = [s for s in states if s not in segments], Encoder(self.model.transformer)
@@ -239,9 +275,14 @@ class Library:
         return Encoding(tuple(missing), len(found) - len(missing), seconds)
 
     def _keep(self, state: State, segment: KVSegment, seconds: float) -> KVSegment:
-        self.store.put(self.key_of(state), segment, seconds)
         log.debug("encoded %s: %d tokens", state.path, len(state.tokens))
-        return segment
+        return self.store.put(
+            self.key_of(state),
+            segment,
+            seconds,
+            label=state.path,
+            namespace=self._namespace_of(state),
+        )
 
     def changes(self, name: str) -> Changes:
         """What became of the states of the schema `name` when it was added last."""

@@ -29,6 +29,10 @@ class States:
     base: tuple[State, ...]
     scaffolds: tuple[dict[int, State], ...]
 
+    @property
+    def all(self) -> tuple[State, ...]:
+        return (*self.base, *(state for one in self.scaffolds for state in one.values()))
+
 
 def states_of(layout: Layout, attention: ContextName, positions: LayoutName = "fixed") -> States:
     """All states of a schema under an attention, at the positions of a layout."""

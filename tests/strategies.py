@@ -56,7 +56,7 @@ from pml.plan import PromptPlan
 from pml.recompute import Recompute
 from pml.schema import scaffold_paths
 from pml.states import ATTENTIONS
-from pml.store import MemoryStore
+from pml.store import ModuleStore
 from pml.writer import write_prompt, write_schema
 
 # Models
@@ -532,7 +532,7 @@ class Case:
         self,
         model: LoadedModel | None = None,
         schema: Schema | None = None,
-        store: MemoryStore | None = None,
+        store: ModuleStore | None = None,
     ) -> PromptCache:
         """A new engine with this one's options and, where none is given, its model and schema."""
         return engine(
@@ -550,7 +550,7 @@ def engine(
     schema: Schema,
     attention: str,
     fresh_anonymous: int = 16,
-    store: MemoryStore | None = None,
+    store: ModuleStore | None = None,
     layout: str = "fixed",
 ) -> PromptCache:
     cache = PromptCache(

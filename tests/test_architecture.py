@@ -44,7 +44,10 @@ ORDER = {
         discover.unions discover.names discover.propose discover.rewrite discover.report discover
         lsp lsp.text lsp.scan lsp.documents lsp.files lsp.project lsp.scope lsp.checks lsp.facts
         lsp.hover lsp.completion lsp.places lsp.answers lsp.server
-        steps reference encoder store assembly deviation library completion
+        steps reference encoder
+        store.keys store.policy store.protocols store.form store.memory store.files store.index
+        store.recovery store.disk store.claims store.module_store store.opening store
+        assembly deviation library completion
         bases request batch chat engine service explain estimate compare demo
         cli.documents cli.output cli.language cli.checking cli.formatting cli.compile
         cli.editing cli.discovering cli.running cli.chatting cli

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from minillm import LoadedModel, load
 from pml import PromptCache
 from pml.explain import explain
 from pml.prompt import parse_turn
-from pml.store import MemoryStore
+from pml.store import ModuleStore, open_store
 
 SCHEMA = """<schema name="trip">
   <system>You plan travel by train, in the sun, for all of us who wait.
@@ -100,14 +101,30 @@ def test_a_state_of_another_context_is_no_hit(model: LoadedModel) -> None:
 
 
 def test_a_state_at_another_origin_is_no_hit(model: LoadedModel) -> None:
-    store = MemoryStore()
-    opened(model, attention="isolated", store=store).prefill(GOA)
+    store = ModuleStore()
+    before = opened(model, attention="isolated", store=store)
+    before.prefill(GOA)
     later = SCHEMA.replace("old streets", "old and very long streets")
     spans = stated(opened(model, later, attention="isolated", store=store), GOA)
     assert spans["/"]["state"] == "hit"
-    stored = {key.origin for key in store.segments}
-    reason = spans["/goa"]["reason"]
-    assert reason in {f"stored for position {origin} only" for origin in stored}
+    (stored,) = (s.origin for s in before.plan(GOA).states if s.path == "/goa")
+    assert spans["/goa"]["reason"] == f"stored for position {stored} only"
+
+
+def test_where_a_state_lies_and_why_it_is_gone(model: LoadedModel, tmp_path: Path) -> None:
+    opened(model, store=tmp_path).prefill(GOA)
+    again = opened(model, store=tmp_path)
+    assert stated(again, GOA)["/goa"]["tier"] == "disk"
+    again.prefill(GOA)
+    assert stated(again, GOA)["/goa"]["tier"] == "memory"
+    rome = GOA.replace("goa", "rome")
+    enough = opened(model)
+    enough.prefill(rome)
+    small = opened(model, store=open_store(memory=enough.store.num_bytes))
+    small.prefill(GOA)
+    small.prefill(rome)
+    spans = stated(small, GOA)
+    assert (spans["/goa"]["state"], spans["/goa"]["reason"]) == ("miss", "evicted")
 
 
 def test_how_far_a_state_is_moved(model: LoadedModel) -> None:

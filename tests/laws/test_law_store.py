@@ -20,7 +20,7 @@ from minillm.model import Transformer
 from pml.context import Context, State
 from pml.encoder import Encoder, Job
 from pml.steps import finish
-from pml.store import MemoryStore, SegmentKey, segment_key
+from pml.store import ModuleStore, SegmentKey, segment_key
 
 Content = tuple[object, ...]
 """All that a stored segment depends on, spelled out; what `SegmentKey` is a hash of."""
@@ -41,7 +41,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.store = MemoryStore()
+        self.store = ModuleStore()
         self.naive: dict[Content, tuple[KVSegment, torch.Tensor]] = {}
         self.seen: dict[State, KVSegment] = {}
         self.hits = self.misses = 0
@@ -74,13 +74,14 @@ class StoreMachine(RuleBasedStateMachine):
         state=states,
         names=st.sampled_from((("m", "t"), ("m", "tt"), ("mt", "t"))),
         dtype=st.sampled_from(("float32", "float64")),
+        codec=st.sampled_from(("native", "int8")),
+        namespace=st.sampled_from(("", "a", "b")),
     )
     def key(
-        self, state: State, names: tuple[str, str], dtype: str
+        self, state: State, names: tuple[str, str], dtype: str, codec: str, namespace: str
     ) -> tuple[SegmentKey, Content, State]:
-        model, tokenizer = names
-        content = (model, tokenizer, dtype, state.origin, *_content(state))
-        return segment_key(model, tokenizer, dtype, state), content, state
+        fields = (*names, dtype, codec, namespace)
+        return segment_key(*fields, state), (*fields, state.origin, *_content(state)), state
 
     @rule(entry=keys)
     def put(self, entry: tuple[SegmentKey, Content, State]) -> None:

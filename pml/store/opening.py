@@ -1,0 +1,43 @@
+"""A store as people ask for it: a folder, budgets, a policy by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from pml.store.claims import Claims
+from pml.store.disk import DiskTier
+from pml.store.memory import MemoryTier
+from pml.store.module_store import ModuleStore
+from pml.store.policy import POLICIES, PolicyName
+from pml.store.protocols import Codec, Tier
+
+
+def open_store(
+    folder: Path | str | None = None,
+    *,
+    memory: int | None = None,
+    host: int = 0,
+    disk: int | None = None,
+    device: torch.device | str = "cpu",
+    policy: PolicyName = "cost",
+    codec: Codec | None = None,
+    ttl: float | None = None,
+) -> ModuleStore:
+    """States in memory, and on disk where a folder is named; budgets in bytes, None for none.
+
+    On a GPU `memory` is its own, and `host` that of the machine, in pinned pages. Raises
+    `StoreError` for a folder that is something else, `OSError` where it cannot be used.
+    """
+    chosen = POLICIES[policy]
+    on_gpu = torch.device(device).type == "cuda"
+    name = "device" if on_gpu else "memory"
+    tiers: list[Tier] = [MemoryTier(name, budget=memory, policy=chosen, device=device)]
+    if host:
+        tiers.append(MemoryTier("host", budget=host, policy=chosen, device="cpu", is_pinned=on_gpu))
+    claims = None
+    if folder is not None:
+        tiers.append(DiskTier(folder, budget=disk, policy=chosen, codec=codec))
+        claims = Claims(Path(folder) / "claims")
+    return ModuleStore(tiers, ttl=ttl, codec=codec, claims=claims)

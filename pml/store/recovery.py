@@ -1,0 +1,100 @@
+"""Opening a store's index, and making it anew from the files where it is lost or damaged."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pml.store.files import Files
+from pml.store.form import Damaged, read_metadata
+from pml.store.index import Index, Row
+
+log = logging.getLogger("pml")
+
+INDEX = "index.sqlite"
+
+
+def open_index(files: Files) -> tuple[Index, int]:
+    """The index, and how many damaged files were found on the way."""
+    path = files.folder / INDEX
+    try:
+        if path.exists():
+            return _checked(path), 0
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError as error:
+        log.warning("store: %s: %s; it is made anew", path, error)
+    with _alone(files):
+        try:
+            if path.exists():
+                return _checked(path), 0  # another process has made it meanwhile
+        except sqlite3.DatabaseError:
+            pass
+        return _made_anew(files)
+
+
+def _checked(path: Path) -> Index:
+    index = Index(path)
+    try:
+        index.sums  # noqa: B018
+    except BaseException:
+        index.close()
+        raise
+    return index
+
+
+def _made_anew(files: Files) -> tuple[Index, int]:
+    for end in ("", "-wal", "-shm"):
+        (files.folder / (INDEX + end)).unlink(missing_ok=True)
+    index, damaged = Index(files.folder / INDEX), 0
+    with index.writing():
+        for name in files.names():
+            row = row_of(files, name)
+            if row is None:
+                damaged += 1
+            elif (other := index.find(row.key)) is None or other.created < row.created:
+                index.add(row)
+    return index, damaged
+
+
+def row_of(files: Files, name: str) -> Row | None:
+    """What a file says of itself, to be checked when it is read: neither its checksum nor its stamp
+    is known. None for a damaged one, which is put aside."""
+    path = files.path(name)
+    try:
+        said, found = read_metadata(path), path.stat()
+        seconds, expires = (float(said[k]) if said[k] else None for k in ("seconds", "expires"))
+        return Row(
+            digest=said["digest"],
+            origin=int(said["origin"]),
+            file=name,
+            num_bytes=found.st_size,
+            checksum="",
+            stamp="",
+            seconds=seconds,
+            label=said["label"],
+            namespace=said["namespace"],
+            codec=said["codec"],
+            created=found.st_mtime,
+            expires=expires,
+            used=found.st_mtime,
+            uses=1,
+            worth=0.0,
+            pinned=0,
+        )
+    except (Damaged, OSError, KeyError, ValueError) as error:
+        log.warning("store: %s is damaged: %s", path, error)
+        files.put_aside(name)
+        return None
+
+
+@contextmanager
+def _alone(files: Files) -> Iterator[None]:
+    """One process at a time makes an index anew."""
+    with (files.folder / "recovery").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
