@@ -6,23 +6,25 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from minillm.checkpoint import LoadedModel
 from minillm.errors import LoadError
 from minillm.generate import never
-from minillm.kv import KVSegment, Placed
+from minillm.kv import KVCache, KVSegment, Placed
 from pml.assembly import placed_segments
 from pml.context import State
 from pml.conversation import Conversation
-from pml.deviation import deviating
 from pml.encoder import Encoder, Job, packed, waves
 from pml.errors import Location, PMLPromptError, closest, did_you_mean, listed
 from pml.learned import content, one_pass
+from pml.measured import measured
 from pml.plan import PromptPlan
 from pml.planner import Planner
 from pml.prompt import Prompt, parse_prompt
-from pml.recompute import NOTHING, Recompute
+from pml.quality import recompute_of
+from pml.recompute import Recompute
 from pml.schema import Schema
 from pml.schemas import Changes, read_schema
 from pml.states import states_of
@@ -60,8 +62,9 @@ class Library:
     """What the answers of one model share.
 
     `attention` and `layout` override what a schema says; `fresh_anonymous` is the length up to
-    which anonymous text behind an imported module is computed afresh. Raises `LoadError` for a
-    model whose states are of no use in another prompt.
+    which anonymous text behind an imported module is computed afresh. `quality` is `fast`,
+    `balanced` or `exact` (`pml/quality.py`); `recompute` says instead what to compute again.
+    Raises `LoadError` for a model whose states are of no use in another prompt.
     """
 
     def __init__(
@@ -71,7 +74,8 @@ class Library:
         attention: str | None = None,
         layout: str | None = None,
         fresh_anonymous: int = 16,
-        recompute: Recompute = NOTHING,
+        quality: str = "fast",
+        recompute: Recompute | None = None,
         store: MemoryStore | None = None,
     ) -> None:
         scaling = model.config.rope_scaling
@@ -85,7 +89,8 @@ class Library:
         self.store = MemoryStore() if store is None else store
         self.schemas: dict[str, Planner] = {}
         self._attention, self._layout = attention, layout
-        self._fresh_anonymous, self._recompute = fresh_anonymous, recompute
+        self._fresh_anonymous = fresh_anonymous
+        self._recompute = recompute_of(quality) if recompute is None else recompute
         self._learned: set[str] = set()
         self._changes: dict[str, Changes] = {}
 
@@ -141,12 +146,17 @@ class Library:
         planner = self._planner(prompt.schema, prompt.at)
         wanted = self._recompute if recompute is None else recompute
         plan = planner.plan(prompt, wanted, self._learned)
-        if not wanted.deviating:
+        if not wanted.is_measured:
             return plan
         segments, _ = yield from self._encoding(plan.states)
-        found = deviating(self.model.transformer, plan, segments, wanted.deviating)
+        found = measured(self.model.transformer, plan, segments, wanted, self._scratch)
         wanted = replace(wanted, positions=wanted.positions | found)
         return planner.plan(prompt, wanted, self._learned)
+
+    @cached_property
+    def _scratch(self) -> KVCache:
+        """Where what is to be computed afresh is measured; warm from one prompt to the next."""
+        return self.model.transformer.new_cache()
 
     def learn(self, plan: PromptPlan, progress: Progress | None = None) -> Encoding:
         """Keep what a served prompt held, for later ones that begin with the same content: every
@@ -261,11 +271,11 @@ class Library:
         """`Conversation.turn` with this library's recompute set and learned contexts."""
         wanted = self._recompute
         part, new = said.turn(turn, wanted, self._learned)
-        if not wanted.deviating:
+        if not wanted.is_measured:
             return part, new
         segments, _ = self.segments(new.plan.states)
-        start, share = said.plan.next_position, wanted.deviating
-        found = deviating(self.model.transformer, new.plan, segments, share, start)
+        start, model = said.plan.next_position, self.model.transformer
+        found = measured(model, new.plan, segments, wanted, self._scratch, start)
         wanted = replace(wanted, positions=wanted.positions | found)
         return said.turn(turn, wanted, self._learned)
 

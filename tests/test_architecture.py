@@ -42,10 +42,12 @@ ORDER = {
         discover.unions discover.names discover.propose discover.rewrite discover.report discover
         lsp lsp.text lsp.scan lsp.documents lsp.files lsp.project lsp.scope lsp.checks lsp.facts
         lsp.hover lsp.completion lsp.places lsp.answers lsp.server
-        steps reference encoder store assembly deviation library completion
+        quality steps reference encoder store assembly deviation measured library completion
         bases request batch chat engine service explain estimate compare demo
+        eval.items eval.tasks eval.score eval.modes eval.question eval.run eval.summary eval.plot
+        eval.gaps eval
         cli.documents cli.output cli.language cli.checking cli.formatting cli.compile
-        cli.editing cli.discovering cli.running cli.chatting cli
+        cli.editing cli.discovering cli.running cli.chatting cli.evaluating cli
     """,
 }
 """A module imports only from those before it in its own list, and `pml` from all of `minillm`."""
