@@ -10,89 +10,17 @@ from __future__ import annotations
 import json
 import random
 
-FIRST = [
-    "Anna",
-    "Boris",
-    "Clara",
-    "David",
-    "Elena",
-    "Frank",
-    "Greta",
-    "Hugo",
-    "Irene",
-    "Jonas",
-    "Karin",
-    "Leon",
-    "Marta",
-    "Nils",
-    "Olga",
-    "Peter",
-    "Rosa",
-    "Simon",
-    "Tessa",
-    "Victor",
-]
-LAST = [
-    "Almeida",
-    "Brandt",
-    "Castell",
-    "Dorsey",
-    "Eklund",
-    "Farrow",
-    "Greene",
-    "Hollis",
-    "Jansen",
-    "Keller",
-    "Lowell",
-    "Mercer",
-    "Novak",
-    "Osborn",
-    "Petrov",
-    "Ramsey",
-    "Sutter",
-    "Tanner",
-]
-JOBS = [
-    "baker",
-    "nurse",
-    "pilot",
-    "carpenter",
-    "teacher",
-    "lawyer",
-    "farmer",
-    "dentist",
-    "tailor",
-    "welder",
-    "plumber",
+WORDS = {
+    "first names": "Anna Boris Clara David Elena Frank Greta Hugo Irene Jonas Karin Leon Marta "
+    "Nils Olga Peter Rosa Simon Tessa Victor",
+    "last names": "Almeida Brandt Castell Dorsey Eklund Farrow Greene Hollis Jansen Keller Lowell "
+    "Mercer Novak Osborn Petrov Ramsey Sutter Tanner",
+    "jobs": "baker nurse pilot carpenter teacher lawyer farmer dentist tailor welder plumber "
     "librarian",
-]
-CITIES = [
-    "Lisbon",
-    "Oslo",
-    "Vienna",
-    "Dublin",
-    "Prague",
-    "Madrid",
-    "Athens",
-    "Warsaw",
-    "Geneva",
-    "Turin",
-    "Bergen",
-    "Porto",
-]
-COLOURS = [
-    "red",
-    "blue",
-    "green",
-    "yellow",
-    "purple",
-    "orange",
-    "white",
-    "black",
-    "silver",
-    "brown",
-]
-ANIMALS = ["cat", "dog", "parrot", "rabbit", "hamster", "tortoise", "horse", "goat"]
+    "cities": "Lisbon Oslo Vienna Dublin Prague Madrid Athens Warsaw Geneva Turin Bergen Porto",
+    "colours": "red blue green yellow purple orange white black silver brown",
+    "animals": "cat dog parrot rabbit hamster tortoise horse goat",
+}
 FACTS = (
     ("{} works as a {}.", "What is the job of {}?", "{} works as a"),
     ("{} comes from {}.", "Which city does {} come from?", "{} comes from"),
@@ -106,17 +34,16 @@ SETS, RECORDS = 40, 5
 def main() -> None:
     chance = random.Random(20261124)
     for number in range(SETS):
-        people = [
-            (f"{first} {last}", (job, city, str(chance.randint(100, 999)), colour, animal))
+        drawn = [
+            (first, last, job, city, chance.randint(100, 999), colour, animal)
             for first, last, job, city, colour, animal in zip(
-                *(chance.sample(all_, RECORDS) for all_ in (FIRST, LAST, JOBS, CITIES, COLOURS)),
-                chance.sample(ANIMALS, RECORDS),
-                strict=True,
+                *(chance.sample(words.split(), RECORDS) for words in WORDS.values()), strict=True
             )
         ]
+        people = [(f"{first} {last}", list(map(str, facts))) for first, last, *facts in drawn]
         documents = [
             " ".join(
-                form.format(name, value) for (form, _, _), value in zip(FACTS, values, strict=True)
+                form.format(name, value) for (form, *_), value in zip(FACTS, values, strict=True)
             )
             for name, values in people
         ]

@@ -1,7 +1,7 @@
 """Results to a table: means, and how sure they are.
 
-An interval holds 95 % of the means of 2,000 samples of the items, drawn with replacement, whole
-sets of documents at a time (bootstrap); that of a loss is of the difference to full prefill on the
+An interval holds 95 % of the means of 2,000 samples of the items, drawn with replacement (bootstrap),
+whole sets of documents at a time where there are at least ten; that of a loss is of the difference to full prefill on the
 same items (paired). The seed is fixed, so a table depends on its results only.
 """
 
@@ -19,7 +19,7 @@ from pml.eval.items import Item
 from pml.eval.modes import FULL
 from pml.eval.question import Result
 
-SAMPLES, SEED = 2000, 0
+SAMPLES, SEED, SETS = 2000, 0, 10
 
 
 @dataclass(frozen=True)
@@ -86,11 +86,14 @@ def _row(
 def _draws(sets: Sequence[tuple[str, ...]]) -> npt.NDArray[np.float64]:
     """How often each item is drawn in each sample: (SAMPLES, items)."""
     numbers = {documents: number for number, documents in enumerate(dict.fromkeys(sets))}
+    groups = [numbers[documents] for documents in sets]
+    if len(numbers) < SETS:
+        groups = [*range(len(sets))]
+    count = max(groups) + 1
     random = np.random.default_rng(SEED)
-    share = np.full(len(numbers), 1 / len(numbers))
-    drawn = random.multinomial(len(numbers), share, size=SAMPLES).astype(np.float64)
-    counts: npt.NDArray[np.float64] = drawn[:, [numbers[documents] for documents in sets]]
-    return counts
+    drawn = random.multinomial(count, np.full(count, 1 / count), size=SAMPLES)
+    draws: npt.NDArray[np.float64] = drawn[:, groups].astype(np.float64)
+    return draws
 
 
 HEAD = (

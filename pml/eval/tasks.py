@@ -44,7 +44,7 @@ class Task:
 
     @property
     def is_built_in(self) -> bool:
-        return "/" not in self.file
+        return self.read is _built_in
 
     def items(
         self, folder: Path | None, documents: int | None, left_out: int, count: int | None
