@@ -44,7 +44,7 @@ ORDER = {
         lsp.hover lsp.completion lsp.places lsp.answers lsp.server
         quality steps reference encoder store assembly deviation measured library completion
         bases request batch chat engine service explain estimate compare demo
-        eval.items eval.tasks eval.score eval.modes eval.question eval.run eval.summary eval.plot
+        eval.items eval.score eval.tasks eval.modes eval.question eval.run eval.plot eval.summary
         eval.gaps eval
         cli.documents cli.output cli.language cli.checking cli.formatting cli.compile
         cli.editing cli.discovering cli.running cli.chatting cli.evaluating cli

@@ -15,11 +15,12 @@ cooler-90       `fast`, with all cached keys at 90 % of their length (APE's temp
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import cast
 
 from pml.nodes import ContextName, LayoutName
 from pml.quality import QUALITIES
-from pml.recompute import NOTHING, Recompute
+from pml.recompute import NOTHING, Deviation, Recompute
 
 FULL = "full"
 
@@ -42,7 +43,7 @@ PLAIN = (
     Mode("scaffold", scaffolded=True),
     *(Mode(name, recompute) for name, recompute in QUALITIES.items()),
 )
-FAMILIES = ("first", "values", "keys", "both", "attended", "cooler")
+LEVERS = ("first", "values", "keys", "both", "attended", "cooler")
 
 
 def mode(name: str) -> Mode:
@@ -50,21 +51,24 @@ def mode(name: str) -> Mode:
     for plain in PLAIN:
         if plain.name == name:
             return plain
-    match = re.fullmatch(rf"({'|'.join(FAMILIES)})-(\d+)", name)
-    if match is None:
-        known = ", ".join([*(plain.name for plain in PLAIN), *(f"{f}-N" for f in FAMILIES)])
-        raise ValueError(f"mode is {name!r}, expected one of {known}")
-    kind, number = match[1], int(match[2])
-    if kind == "first":
-        return Mode(name, Recompute(first=number))
-    if kind == "cooler":
-        return Mode(name, key_scale=number / 100)
-    if kind == "attended":
-        return Mode(name, Recompute(attended=number / 100))
-    return Mode(name, _deviating(kind, number / 100))
+    found = Mode(name)
+    for part in name.split("+"):
+        match = re.fullmatch(rf"({'|'.join(LEVERS)})-(\d+)", part)
+        if match is None:
+            known = ", ".join([*(plain.name for plain in PLAIN), *(f"{x}-N" for x in LEVERS)])
+            raise ValueError(f"mode is {name!r}, expected one of {known}, or levers joined by +")
+        found = _with(found, match[1], int(match[2]))
+    return found
 
 
-def _deviating(kind: str, share: float) -> Recompute:
-    if kind == "keys":
-        return Recompute(deviating=share, deviation="keys")
-    return Recompute(deviating=share, deviation="both" if kind == "both" else "values")
+def _with(mode: Mode, lever: str, number: int) -> Mode:
+    """`mode` and one more lever."""
+    share, again = number / 100, mode.recompute
+    if lever == "cooler":
+        return replace(mode, key_scale=share)
+    if lever == "first":
+        return replace(mode, recompute=replace(again, first=number))
+    if lever == "attended":
+        return replace(mode, recompute=replace(again, attended=share))
+    kind = cast(Deviation, lever)
+    return replace(mode, recompute=replace(again, deviating=share, deviation=kind))

@@ -1,8 +1,9 @@
 """Results to a table: means, and how sure they are.
 
-An interval holds 95 % of the means of 2,000 samples of the items, drawn with replacement (bootstrap),
-whole sets of documents at a time where there are at least ten; that of a loss is of the difference to full prefill on the
-same items (paired). The seed is fixed, so a table depends on its results only.
+An interval holds 95 % of the means of 2,000 samples of the items, drawn with replacement
+(bootstrap), whole sets of documents at a time where there are at least ten; that of a loss is of
+the difference to full prefill on the same items (paired). The seed is fixed, so a table depends on
+its results only.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pml.eval.items import Item
-from pml.eval.modes import FULL
+from pml.eval.modes import FULL, PLAIN
+from pml.eval.plot import Plot, Point
 from pml.eval.question import Result
 
 SAMPLES, SEED, SETS = 2000, 0, 10
@@ -64,36 +66,43 @@ def summarise(
 def _row(
     mode: str, found: Sequence[Result], full: Sequence[Result], draws: npt.NDArray[np.float64]
 ) -> Row:
-    def estimate(values: Sequence[float]) -> Estimate:
-        numbers = np.array(values, dtype=np.float64)
-        low, high = np.percentile(draws @ numbers / draws.sum(axis=1), [2.5, 97.5])
-        return Estimate(*(round(float(x), 4) for x in (numbers.mean(), low, high)))
-
     pairs = list(zip(found, full, strict=True))
     return Row(
         mode,
         len(found),
-        estimate([result.score for result in found]),
-        estimate([result.score - other.score for result, other in pairs]),
-        estimate([float(result.agrees) for result in found]),
-        estimate([result.kl for result in found]),
-        estimate([result.log_likelihood for result in found]),
+        estimate([result.score for result in found], draws),
+        estimate([result.score - other.score for result, other in pairs], draws),
+        estimate([float(result.agrees) for result in found], draws),
+        estimate([result.kl for result in found], draws),
+        estimate([result.log_likelihood for result in found], draws),
         round(sum(r.computed for r in found) / sum(r.tokens for r in found), 4),
         round(median(other.ttft / result.ttft for result, other in pairs), 2),
     )
 
 
-def _draws(sets: Sequence[tuple[str, ...]]) -> npt.NDArray[np.float64]:
-    """How often each item is drawn in each sample: (SAMPLES, items)."""
-    numbers = {documents: number for number, documents in enumerate(dict.fromkeys(sets))}
-    groups = [numbers[documents] for documents in sets]
-    if len(numbers) < SETS:
-        groups = [*range(len(sets))]
+def estimate(values: Sequence[float], draws: npt.NDArray[np.float64] | None = None) -> Estimate:
+    """The mean and its interval, from samples `draws` or of single values."""
+    numbers = np.array(values, dtype=np.float64)
+    drawn = draw(range(len(numbers))) if draws is None else draws
+    low, high = np.percentile(drawn @ numbers / drawn.sum(axis=1), [2.5, 97.5])
+    return Estimate(*(float(f"{x:.4g}") for x in (numbers.mean(), low, high)))
+
+
+def draw(groups: Sequence[int]) -> npt.NDArray[np.float64]:
+    """How often each item is drawn in each sample: (SAMPLES, items). The items of a group, which
+    are numbered from 0 on, are drawn together."""
     count = max(groups) + 1
     random = np.random.default_rng(SEED)
     drawn = random.multinomial(count, np.full(count, 1 / count), size=SAMPLES)
-    draws: npt.NDArray[np.float64] = drawn[:, groups].astype(np.float64)
+    draws: npt.NDArray[np.float64] = drawn[:, list(groups)].astype(np.float64)
     return draws
+
+
+def _draws(sets: Sequence[tuple[str, ...]]) -> npt.NDArray[np.float64]:
+    numbers = {documents: number for number, documents in enumerate(dict.fromkeys(sets))}
+    if len(numbers) < SETS:
+        return draw(range(len(sets)))
+    return draw([numbers[documents] for documents in sets])
 
 
 HEAD = (
@@ -123,8 +132,19 @@ def cells(row: Row) -> tuple[str, ...]:
     )
 
 
-def markdown(rows: Sequence[Row]) -> str:
-    lines = [HEAD, ("---",) * len(HEAD), *map(cells, rows)]
+def drawn(title: str, rows: Sequence[Row]) -> str:
+    """Quality against speed, as SVG: plain modes in one colour, levers in another."""
+    plain = {mode.name for mode in PLAIN}
+    points = [
+        Point(r.mode, r.speedup, r.score.mean, r.score.low, r.score.high, r.mode not in plain)
+        for r in rows
+    ]
+    axis = "first token, times sooner than by full prefill"
+    return Plot(title, axis, points, percent=True).svg()
+
+
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ("---",) * len(head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
