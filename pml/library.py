@@ -127,12 +127,17 @@ class Library:
         `recompute` is taken instead of the library's own. Where it asks for the tokens that
         deviate most, what the prompt needs is encoded first.
         """
-        return finish(self._planning(prompt, file, recompute))
+        return finish(self._planning(prompt, file, recompute))[0]
 
     def prepare(self, prompt: str | bytes | Prompt | PromptPlan) -> Steps[Prepared]:
         """Plan a prompt and encode what it needs and the store lacks, step by step."""
-        plan = prompt if isinstance(prompt, PromptPlan) else (yield from self._planning(prompt))
+        measuring = None
+        if isinstance(prompt, PromptPlan):
+            plan = prompt
+        else:
+            plan, measuring = yield from self._planning(prompt)
         segments, encoding = yield from self._encoding(plan.states)
+        encoding = measuring or encoding  # which then found all of it stored
         return Prepared(plan, placed_segments(plan, segments), encoding)
 
     def _planning(
@@ -140,18 +145,19 @@ class Library:
         prompt: str | bytes | Prompt,
         file: str = "<prompt>",
         recompute: Recompute | None = None,
-    ) -> Steps[PromptPlan]:
+    ) -> Steps[tuple[PromptPlan, Encoding | None]]:
+        """The plan, and what had to be encoded to measure what it computes again."""
         if not isinstance(prompt, Prompt):
             prompt = parse_prompt(prompt, file)
         planner = self._planner(prompt.schema, prompt.at)
         wanted = self._recompute if recompute is None else recompute
         plan = planner.plan(prompt, wanted, self._learned)
         if not wanted.is_measured:
-            return plan
-        segments, _ = yield from self._encoding(plan.states)
+            return plan, None
+        segments, encoding = yield from self._encoding(plan.states)
         found = measured(self.model.transformer, plan, segments, wanted, self._scratch)
         wanted = replace(wanted, positions=wanted.positions | found)
-        return planner.plan(prompt, wanted, self._learned)
+        return planner.plan(prompt, wanted, self._learned), encoding
 
     @cached_property
     def _scratch(self) -> KVCache:

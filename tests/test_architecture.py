@@ -45,7 +45,7 @@ ORDER = {
         quality steps reference encoder store assembly deviation measured library completion
         bases request batch chat engine service explain estimate compare demo
         eval.items eval.score eval.tasks eval.modes eval.question eval.run eval.plot eval.summary
-        eval.gaps eval
+        eval.gaps eval.page eval
         cli.documents cli.output cli.language cli.checking cli.formatting cli.compile
         cli.editing cli.discovering cli.running cli.chatting cli.evaluating cli
     """,

@@ -10,7 +10,8 @@ by all that distance, ALiBi dims the instruction by it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from statistics import mean
 from typing import Any
@@ -24,8 +25,8 @@ from pml.eval.items import Form, Item
 from pml.eval.plot import Plot, Point
 from pml.eval.question import divergence
 from pml.eval.run import Progress
-from pml.eval.summary import Estimate, estimate
-from pml.nodes import Prompt, Schema
+from pml.eval.summary import Estimate, estimate, with_estimates
+from pml.nodes import Schema
 from pml.reference import full_prefill
 
 LENGTHS = (0, 16, 64, 256, 1024, 4096)
@@ -46,6 +47,11 @@ class GapRow:
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 
+    @classmethod
+    def of(cls, row: dict[str, Any]) -> GapRow:
+        """What `as_json` gave."""
+        return cls(**with_estimates(row))
+
 
 def measure_gaps(
     model: LoadedModel,
@@ -57,31 +63,39 @@ def measure_gaps(
     """A row for each gap that fits the model's context; each item with its needed documents."""
     items = [item.limited(len(item.needed)) for item in items]
     longest = max(_tokens(model, form, item) for item in items)
-    fitting = [gap for gap in lengths if gap + longest <= model.config.max_positions]
-    rows = []
-    for done, gap in enumerate(fitting):
+    gaps = [gap for gap in lengths if gap + longest <= model.config.max_positions]
+    found: dict[tuple[int, str], list[tuple[float, bool]]] = defaultdict(list)
+    for done, item in enumerate(items):
         if progress:
-            progress(done, len(fitting))
-        found = (_divergences(model, form, items, gap, layout) for layout in ("fixed", "packed"))
-        fixed, packed = ([*zip(*each, strict=True)] for each in found)
-        kls = estimate(fixed[0]), estimate(packed[0])
-        rows.append(GapRow(gap, len(items), *kls, mean(fixed[1]), mean(packed[1])))
-    return rows
+            progress(done, len(items))
+        for case, result in _divergences(model, form, item, gaps):
+            found[case].append(result)
+    return [_row(gap, found[gap, "fixed"], found[gap, "packed"]) for gap in gaps]
 
 
 def _divergences(
-    model: LoadedModel, form: Form, items: Sequence[Item], gap: int, layout: str
-) -> list[tuple[float, bool]]:
-    cache = PromptCache(model, layout=layout)
-    found = []
-    for item in items:
-        cache.store.segments.clear()
-        cache.add_schema(_with_gap(form, item, gap))
-        prefilled = cache.prefill(_prompt(form, item))
-        full = full_prefill(model.transformer, prefilled.plan)
-        same = torch.equal(full.argmax(), prefilled.logits.argmax())
-        found.append((divergence(full, prefilled.logits), same))
-    return found
+    model: LoadedModel, form: Form, item: Item, gaps: Sequence[int]
+) -> Iterator[tuple[tuple[int, str], tuple[float, bool]]]:
+    """The divergence from full prefill, and whether the likeliest token is the same, for each gap
+    in either layout."""
+    full = None
+    for layout in ("fixed", "packed"):
+        cache = PromptCache(model, layout=layout)
+        for gap in gaps:
+            cache.add_schema(_with_gap(form, item, gap))
+            prefilled = cache.prefill(form.prompt(replace(item, documents=("",))))
+            if full is None:
+                full = full_prefill(model.transformer, prefilled.plan)
+            same = torch.equal(full.argmax(), prefilled.logits.argmax())
+            yield (gap, layout), (divergence(full, prefilled.logits), same)
+
+
+def _row(
+    gap: int, fixed: Sequence[tuple[float, bool]], packed: Sequence[tuple[float, bool]]
+) -> GapRow:
+    kls = [estimate([kl for kl, _ in found]) for found in (fixed, packed)]
+    same = [mean(same for _, same in found) for found in (fixed, packed)]
+    return GapRow(gap, len(fixed), kls[0], kls[1], same[0], same[1])
 
 
 def _tokens(model: LoadedModel, form: Form, item: Item) -> int:
@@ -94,10 +108,6 @@ def _with_gap(form: Form, item: Item, gap: int) -> Schema:
     text = "".join(document + form.separator for document in item.documents)
     left_out = [module("left-out", param("slot", gap))] if gap else []
     return schema("item", form.instruction, *left_out, module("d0", text))
-
-
-def _prompt(form: Form, item: Item) -> Prompt:
-    return form.prompt(replace(item, documents=("",)))
 
 
 HEAD = ("gap", "KL fixed", "same token", "KL packed", "same token")

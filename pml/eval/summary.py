@@ -50,6 +50,11 @@ class Row:
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 
+    @classmethod
+    def of(cls, row: dict[str, Any]) -> Row:
+        """What `as_json` gave."""
+        return cls(**with_estimates(row))
+
 
 def summarise(
     items: Sequence[Item], modes: Sequence[str], results: dict[tuple[str, str], Result]
@@ -103,6 +108,10 @@ def _draws(sets: Sequence[tuple[str, ...]]) -> npt.NDArray[np.float64]:
     if len(numbers) < SETS:
         return draw(range(len(sets)))
     return draw([numbers[documents] for documents in sets])
+
+
+def with_estimates(row: dict[str, Any]) -> dict[str, Any]:
+    return {k: Estimate(**v) if isinstance(v, dict) else v for k, v in row.items()}
 
 
 HEAD = (
