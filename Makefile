@@ -7,7 +7,7 @@ MODEL := weights/smollm2-135m-instruct
 # Test workers take one thread each; what is timed takes all cores and runs alone.
 WORKERS := OMP_NUM_THREADS=1
 
-.PHONY: demo test check lint parity bench soak mutants clean model
+.PHONY: demo test check lint parity bench eval soak mutants clean model
 
 demo: $(MODEL)/golden.json
 	$(BIN)/pml demo --model $(MODEL)
@@ -30,6 +30,9 @@ parity: $(MODEL)/golden.json $(VENV)/.parity
 bench: $(MODEL)/golden.json
 	$(BIN)/python scripts/bench.py --model $(MODEL)
 	$(BIN)/python scripts/bench_batch.py --model $(MODEL)
+
+eval: $(MODEL)/golden.json
+	$(WORKERS) $(BIN)/python scripts/evaluate.py
 
 soak: $(MODEL)/golden.json $(VENV)/.dev
 	$(WORKERS) HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest -n 2 --dist worksteal -m "not parity"

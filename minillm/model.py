@@ -43,14 +43,16 @@ class Run:
 class ForwardPlan:
     """The runs of one forward in the order of their tokens, and the tokens whose logits to give.
 
-    `explicit` takes the readable attention instead of the fast one. With `layers` only so many
-    blocks run: what they leave in the caches is wanted, the logits mean nothing.
+    `explicit` takes the readable attention instead of the fast one, which leaves the weights
+    (H, n, S) of each layer and run in the list `weights`, if there is one. With `layers` only so
+    many blocks run: what they leave in the caches is wanted, the logits mean nothing.
     """
 
     runs: Sequence[Run]
     logits_of: Sequence[int]
     explicit: bool = False
     layers: int | None = None
+    weights: list[Tensor] | None = None
 
 
 class Transformer(nn.Module):
@@ -123,7 +125,7 @@ class Transformer(nn.Module):
         keys, values = zip(*new, strict=True)
         rotation = self._rotation(positions, plan)
         if plan.explicit:
-            return Facts(rotation, runs, keys, values, None)
+            return Facts(rotation, runs, keys, values, None, weights=plan.weights)
         sight = self._sight(runs)
         return Facts(rotation, runs, keys, values, sight, self._turned(positions, sight))
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
+from torch import Tensor
 
 from minillm.kv import KVSegment
 from minillm.model import ForwardPlan, Run, Transformer
+from minillm.rope import rope_for
 from pml.context import State
-from pml.plan import PromptPlan
+from pml.plan import PlanSpan, PromptPlan
+from pml.recompute import Deviation
 
 LAYER = 1
 """Whose values are compared: the first that depend on more than the token itself. Tokens that
@@ -22,9 +25,10 @@ def deviating(
     segments: Mapping[State, KVSegment],
     share: float,
     start: int = 0,
+    of: Deviation = "values",
 ) -> frozenset[int]:
-    """The positions of the `share` of the cached tokens from `start` on whose stored values deviate
-    most.
+    """The positions of the `share` of the cached tokens from `start` on whose stored keys or values
+    deviate most: of both, by the sum of both, each as a part of the true ones.
 
     The true values come from a causal pass of all selected tokens through the first layers.
     """
@@ -35,14 +39,19 @@ def deviating(
     cache = model.new_cache(len(tokens))
     run = Run(cache, len(tokens))
     model(tokens, positions.to(model.device), ForwardPlan([run], [], layers=layer + 1))
-    true = cache.values(layer)  # (K, T, D)
+    kinds = {"keys": (0,), "values": (1,), "both": (0, 1)}[of]
+    true = (cache.keys(layer), cache.values(layer))  # (K, T, D) each
     found, first = [], 0
     for span in spans:
         stop = first + len(span.tokens)
         if span.node is not None and span.start >= start:
-            stored = segments[span.node.state].block[layer, 1, :, span.offset :]
-            away = (true[:, first:stop] - stored[:, : stop - first]).float()
-            found.append((positions[first:stop], away.square().sum(dim=(0, 2)).cpu()))
+            stored = _stored(model, span, segments[span.node.state], layer)
+            away = torch.zeros(stop - first)
+            for kind in kinds:
+                difference = (true[kind][:, first:stop] - stored[kind]).float().square()
+                scale = true[kind].float().square().sum(dim=(0, 2)).mean()
+                away += (difference.sum(dim=(0, 2)) / scale).cpu()
+            found.append((positions[first:stop], away))
         first = stop
     if not found:
         return frozenset()
@@ -50,3 +59,16 @@ def deviating(
     count = round(share * len(at))
     most = deviation.argsort(descending=True, stable=True)[:count]
     return frozenset(at[most].tolist())
+
+
+def _stored(
+    model: Transformer, span: PlanSpan, segment: KVSegment, layer: int
+) -> tuple[Tensor, Tensor]:
+    """The stored keys, turned for where they are placed, and the values of `span` (K, n, D)."""
+    assert span.node is not None
+    part = slice(span.offset, span.offset + len(span.tokens))
+    keys, values = segment.block[layer, :, :, part].unbind()
+    distance = span.node.start - segment.origin
+    if distance and model.config.position_scheme == "rope":
+        keys = rope_for(model.config, model.device).turn(keys, distance)
+    return keys, values

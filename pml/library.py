@@ -6,23 +6,25 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from minillm.checkpoint import LoadedModel
 from minillm.errors import LoadError
 from minillm.generate import never
-from minillm.kv import KVSegment, Placed
+from minillm.kv import KVCache, KVSegment, Placed
 from pml.assembly import placed_segments
 from pml.context import State
 from pml.conversation import Conversation
-from pml.deviation import deviating
 from pml.encoder import Encoder, Job, packed, waves
 from pml.errors import Location, PMLPromptError, closest, did_you_mean, listed
 from pml.learned import content, one_pass
+from pml.measured import measured
 from pml.plan import PromptPlan
 from pml.planner import Planner
 from pml.prompt import Prompt, parse_prompt
-from pml.recompute import NOTHING, Recompute
+from pml.quality import recompute_of
+from pml.recompute import Recompute
 from pml.schema import Schema
 from pml.schemas import Changes, read_schema
 from pml.states import states_of
@@ -63,10 +65,11 @@ class Library:
     """What the answers of one model share.
 
     `attention` and `layout` override what a schema says; `fresh_anonymous` is the length up to
-    which anonymous text behind an imported module is computed afresh. `store` is where states are
-    kept, or a folder for them: what it holds already need not be encoded. No other `namespace`
-    finds what this one has stored, but schemas that are added as shared. Raises `LoadError` for a
-    model whose states are of no use in another prompt.
+    which anonymous text behind an imported module is computed afresh. `quality` is `fast`,
+    `balanced` or `exact` (`pml/quality.py`); `recompute` says instead what to compute again.
+    `store` is where states are kept, or a folder for them: what it holds already need not be
+    encoded. No other `namespace` finds what this one has stored, but schemas that are added as
+    shared. Raises `LoadError` for a model whose states are of no use in another prompt.
     """
 
     def __init__(
@@ -76,7 +79,8 @@ class Library:
         attention: str | None = None,
         layout: str | None = None,
         fresh_anonymous: int = 16,
-        recompute: Recompute = NOTHING,
+        quality: str = "fast",
+        recompute: Recompute | None = None,
         store: ModuleStore | Path | str | None = None,
         namespace: str = "",
     ) -> None:
@@ -95,7 +99,8 @@ class Library:
         self._shared: set[str] = set()
         self.schemas: dict[str, Planner] = {}
         self._attention, self._layout = attention, layout
-        self._fresh_anonymous, self._recompute = fresh_anonymous, recompute
+        self._fresh_anonymous = fresh_anonymous
+        self._recompute = recompute_of(quality) if recompute is None else recompute
         self._learned: set[str] = set()
         self._changes: dict[str, Changes] = {}
 
@@ -134,12 +139,17 @@ class Library:
         `recompute` is taken instead of the library's own. Where it asks for the tokens that
         deviate most, what the prompt needs is encoded first.
         """
-        return finish(self._planning(prompt, file, recompute))
+        return finish(self._planning(prompt, file, recompute))[0]
 
     def prepare(self, prompt: str | bytes | Prompt | PromptPlan) -> Steps[Prepared]:
         """Plan a prompt and encode what it needs and the store lacks, step by step."""
-        plan = prompt if isinstance(prompt, PromptPlan) else (yield from self._planning(prompt))
+        measuring = None
+        if isinstance(prompt, PromptPlan):
+            plan = prompt
+        else:
+            plan, measuring = yield from self._planning(prompt)
         segments, encoding = yield from self._encoding(plan.states)
+        encoding = measuring or encoding  # which then found all of it stored
         return Prepared(plan, placed_segments(plan, segments), encoding)
 
     def _planning(
@@ -147,18 +157,24 @@ class Library:
         prompt: str | bytes | Prompt,
         file: str = "<prompt>",
         recompute: Recompute | None = None,
-    ) -> Steps[PromptPlan]:
+    ) -> Steps[tuple[PromptPlan, Encoding | None]]:
+        """The plan, and what had to be encoded to measure what it computes again."""
         if not isinstance(prompt, Prompt):
             prompt = parse_prompt(prompt, file)
         planner = self._planner(prompt.schema, prompt.at)
         wanted = self._recompute if recompute is None else recompute
         plan = planner.plan(prompt, wanted, self._learned)
-        if not wanted.deviating:
-            return plan
-        segments, _ = yield from self._encoding(plan.states)
-        found = deviating(self.model.transformer, plan, segments, wanted.deviating)
+        if not wanted.is_measured:
+            return plan, None
+        segments, encoding = yield from self._encoding(plan.states)
+        found = measured(self.model.transformer, plan, segments, wanted, self._scratch)
         wanted = replace(wanted, positions=wanted.positions | found)
-        return planner.plan(prompt, wanted, self._learned)
+        return planner.plan(prompt, wanted, self._learned), encoding
+
+    @cached_property
+    def _scratch(self) -> KVCache:
+        """Where what is to be computed afresh is measured; warm from one prompt to the next."""
+        return self.model.transformer.new_cache()
 
     def learn(self, plan: PromptPlan, progress: Progress | None = None) -> Encoding:
         """Keep what a served prompt held, for later ones that begin with the same content: every
@@ -303,11 +319,11 @@ class Library:
         """`Conversation.turn` with this library's recompute set and learned contexts."""
         wanted = self._recompute
         part, new = said.turn(turn, wanted, self._learned)
-        if not wanted.deviating:
+        if not wanted.is_measured:
             return part, new
         segments, _ = self.segments(new.plan.states)
-        start, share = said.plan.next_position, wanted.deviating
-        found = deviating(self.model.transformer, new.plan, segments, share, start)
+        start, model = said.plan.next_position, self.model.transformer
+        found = measured(model, new.plan, segments, wanted, self._scratch, start)
         wanted = replace(wanted, positions=wanted.positions | found)
         return said.turn(turn, wanted, self._learned)
 

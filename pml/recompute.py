@@ -8,19 +8,26 @@ recomputed token stays as a ghost, for the tokens that were encoded seeing it.
     after_parameters    the k cached tokens behind each filled parameter: what was encoded behind
                         a placeholder
     positions           these positions of the prompt
-    deviating           the share of all cached tokens whose values deviate most from those of a
-                        full prefill (CacheBlend); the engine measures which they are
+    deviating           the share of all cached tokens whose keys or values (`deviation`) deviate
+                        most from those of a full prefill (CacheBlend)
+    attended            the modules that the prompt's last fresh tokens attend to most, which make
+                        up about this share of all cached tokens; at least one
+    unseen              all cached tokens but the first ones, which saw all that stands before them:
+                        the answer is that of full prefill
 
-The selectors add up.
+The selectors add up. Which tokens deviate and which modules are attended to the engine measures.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from pml.context import Node
 from pml.placement import Standing
+
+Deviation = Literal["values", "keys", "both"]
 
 
 @dataclass(frozen=True)
@@ -31,13 +38,25 @@ class Recompute:
     after_parameters: int = 0
     positions: Set[int] = frozenset()
     deviating: float = 0.0
+    deviation: Deviation = "values"
+    attended: float = 0.0
+    unseen: bool = False
 
     def __post_init__(self) -> None:
         for name in ("first", "after_parameters"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected 0 or more tokens")
-        if not 0 <= self.deviating <= 1:
-            raise ValueError(f"deviating is {self.deviating}, expected a share from 0 to 1")
+        for name in ("deviating", "attended"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected a share from 0 to 1")
+        if self.deviation not in get_args(Deviation):
+            expected = ", ".join(get_args(Deviation))
+            raise ValueError(f"deviation is {self.deviation!r}, expected one of {expected}")
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether it takes the states to know which tokens: see `pml/measured.py`."""
+        return bool(self.deviating or self.attended or self.unseen)
 
 
 NOTHING = Recompute()

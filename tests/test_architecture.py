@@ -44,13 +44,15 @@ ORDER = {
         discover.unions discover.names discover.propose discover.rewrite discover.report discover
         lsp lsp.text lsp.scan lsp.documents lsp.files lsp.project lsp.scope lsp.checks lsp.facts
         lsp.hover lsp.completion lsp.places lsp.answers lsp.server
-        steps reference encoder
+        quality steps reference encoder
         store.keys store.policy store.protocols store.form store.memory store.files store.index
         store.recovery store.disk store.claims store.module_store store.opening store
-        assembly deviation library completion
+        assembly deviation measured library completion
         bases request batch chat engine service explain estimate compare demo
+        eval.items eval.score eval.tasks eval.modes eval.question eval.run eval.plot eval.summary
+        eval.gaps eval.page eval
         cli.documents cli.output cli.language cli.checking cli.formatting cli.compile
-        cli.editing cli.discovering cli.running cli.chatting cli
+        cli.editing cli.discovering cli.running cli.chatting cli.evaluating cli
     """,
 }
 """A module imports only from those before it in its own list, and `pml` from all of `minillm`."""

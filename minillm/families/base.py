@@ -70,7 +70,8 @@ class Facts:
 
     `new_keys` and `new_values` are where those of each run's tokens go, by run and layer. With
     `sight` the fast attention runs, without it the readable one. `turned` are the tokens (X,) whose
-    queries `sight` wants turned once more, and what they are turned by.
+    queries `sight` wants turned once more, and what they are turned by. `weights` gathers those of
+    the readable attention.
     """
 
     rotation: tuple[Tensor, Tensor] | None
@@ -79,6 +80,7 @@ class Facts:
     new_values: Sequence[Sequence[Tensor]]
     sight: Sight | None
     turned: tuple[Tensor, tuple[Tensor, Tensor]] | None = None
+    weights: list[Tensor] | None = None
 
 
 class SelfAttention(nn.Module):
@@ -123,7 +125,10 @@ class SelfAttention(nn.Module):
         if facts.sight is None:
             texts = torch.split(q, [run.num_tokens for run in facts.runs])
             pairs = zip(texts, facts.runs, strict=True)
-            out = torch.cat([self._readable(text, layer, run) for text, run in pairs])
+            read = [self._readable(text, layer, run) for text, run in pairs]
+            out = torch.cat([part for part, _ in read])
+            if facts.weights is not None:
+                facts.weights.extend(weights for _, weights in read)
         else:
             out = attend(q, layer, facts.sight, self.scale)
         projected: Tensor = self.output(out.reshape(T, H * D))
@@ -137,8 +142,8 @@ class SelfAttention(nn.Module):
             place[layer].copy_(by_head[:, start:stop])
             start = stop
 
-    def _readable(self, q: Tensor, layer: int, run: Queries) -> Tensor:
+    def _readable(self, q: Tensor, layer: int, run: Queries) -> tuple[Tensor, Tensor]:
         caches = [run.cache] if run.base is None else [run.base, run.cache]
         keys = torch.cat([cache.keys(layer) for cache in caches], dim=1)
         values = torch.cat([cache.values(layer) for cache in caches], dim=1)
-        return attend_explicit(q, keys, values, run.visibility, run.bias, self.scale)[0]
+        return attend_explicit(q, keys, values, run.visibility, run.bias, self.scale)

@@ -14,6 +14,7 @@ from pml.cli.compile import compile_program
 from pml.cli.discovering import discover
 from pml.cli.documents import PMLCommands
 from pml.cli.editing import language, lsp
+from pml.cli.evaluating import evaluate, gaps
 from pml.cli.formatting import fmt
 from pml.cli.language import draw_map
 from pml.cli.running import compare, demo, explain, run
@@ -35,6 +36,8 @@ app.command()(chat)
 app.command()(explain)
 app.command()(compare)
 app.command()(demo)
+app.command("eval")(evaluate)
+app.command()(gaps)
 app.command()(lsp)
 app.command()(language)
 

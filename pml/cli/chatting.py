@@ -27,6 +27,8 @@ from pml.cli.documents import (
     AttentionFlag,
     LayoutFlag,
     ModelFlag,
+    QualityFlag,
+    QualityName,
     SchemaArgument,
     read_schema,
     tell,
@@ -53,6 +55,7 @@ def chat(
     threads: ThreadsFlag = None,
     layout: LayoutFlag = None,
     attention: AttentionFlag = None,
+    quality: QualityFlag = QualityName.fast,
     verbose: VerboseFlag = False,
 ) -> None:
     """Talk over a schema: a line is a user's turn, one that starts with `<` is PML."""
@@ -62,7 +65,7 @@ def chat(
     draw = sampling(temperature, top_k, top_p, seed)
     from pml.engine import PromptCache
 
-    cache = PromptCache(loaded, attention=attention, layout=layout)
+    cache = PromptCache(loaded, attention=attention, layout=layout, quality=quality)
     cache.add_schema(parsed)
     talk = cache.chat(parsed.name)
     has_roles = {"user", "assistant"} <= loaded.tokenizer.roles.keys()

@@ -34,6 +34,12 @@ class AttentionName(StrEnum):
     joint = "joint"
 
 
+class QualityName(StrEnum):
+    fast = "fast"
+    balanced = "balanced"
+    exact = "exact"
+
+
 SchemaArgument = Annotated[Path, typer.Argument(metavar="SCHEMA", help="A schema's file.")]
 PromptArgument = Annotated[
     str, typer.Argument(metavar="PROMPT", help="A prompt's file, its text (<prompt …), or -.")
@@ -47,6 +53,11 @@ LayoutFlag = Annotated[
 ]
 AttentionFlag = Annotated[
     AttentionName | None, typer.Option("--attention", help="Instead of what the schema says.")
+]
+
+
+QualityFlag = Annotated[
+    QualityName, typer.Option("--quality", help="fast: plain reuse; exact: as full prefill.")
 ]
 
 

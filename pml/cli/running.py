@@ -35,6 +35,8 @@ from pml.cli.documents import (
     LayoutFlag,
     ModelFlag,
     PromptArgument,
+    QualityFlag,
+    QualityName,
     SchemaArgument,
     read_prompt,
     read_schema,
@@ -60,6 +62,7 @@ class Running:
     threads: int | None
     attention: str | None
     layout: str | None
+    quality: str
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,12 @@ class Session:
         loaded = load_model(model, running.dtype, running.device, running.threads)
         from pml.engine import PromptCache
 
-        cache = PromptCache(loaded, attention=running.attention, layout=running.layout)
+        cache = PromptCache(
+            loaded,
+            attention=running.attention,
+            layout=running.layout,
+            quality=running.quality,
+        )
         cache.add_schema(schema)
         return cls(cache, document, cache.plan(document.data, document.file))
 
@@ -114,10 +122,11 @@ def run(
     threads: ThreadsFlag = None,
     layout: LayoutFlag = None,
     attention: AttentionFlag = None,
+    quality: QualityFlag = QualityName.fast,
     verbose: VerboseFlag = False,
 ) -> None:
     """Answer a prompt as the words come; what it took goes to stderr."""
-    running = Running(dtype, device, threads, attention, layout)
+    running = Running(dtype, device, threads, attention, layout, quality)
     session = Session.open(schema, prompt, model, running)
     draw = sampling(temperature, top_k, top_p, seed)
     encoded = session.encode()
@@ -191,10 +200,11 @@ def explain(
     threads: ThreadsFlag = None,
     layout: LayoutFlag = None,
     attention: AttentionFlag = None,
+    quality: QualityFlag = QualityName.fast,
     verbose: VerboseFlag = False,
 ) -> None:
     """Show a compiled prompt: each span, its positions, what it sees, whether it is stored."""
-    running = Running(dtype, device, threads, attention, layout)
+    running = Running(dtype, device, threads, attention, layout, quality)
     session = Session.open(schema, prompt, model, running)
     from pml.explain import explain as explain_plan
 
@@ -225,10 +235,11 @@ def compare(
     threads: ThreadsFlag = None,
     layout: LayoutFlag = None,
     attention: AttentionFlag = None,
+    quality: QualityFlag = QualityName.fast,
     verbose: VerboseFlag = False,
 ) -> None:
     """Answer a prompt cached and by full prefill: times, tokens, texts, distance to the oracle."""
-    running = Running(dtype, device, threads, attention, layout)
+    running = Running(dtype, device, threads, attention, layout, quality)
     session = Session.open(schema, prompt, model, running)
     session.encode()
     from pml.compare import compare as compare_prompts

@@ -1,0 +1,165 @@
+"""`pml eval`: what reuse costs in quality, measured."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from minillm.console import Bar, Failure, note, print_json
+from minillm.flags import DType, DTypeFlag, JsonFlag, ThreadsFlag, VerboseFlag, load_model
+from pml.cli.documents import ModelFlag
+from pml.cli.output import aligned
+
+if TYPE_CHECKING:
+    from pml.eval.items import Item
+    from pml.eval.modes import Mode
+    from pml.eval.tasks import Task
+
+Row = tuple[str, ...]
+
+DataFlag = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="DIR", envvar="PML_DATA", help="Where the tasks' data is."),
+]
+MarkdownFlag = Annotated[bool, typer.Option("--markdown", help="The table for a page.")]
+SVGFlag = Annotated[Path | None, typer.Option("--svg", metavar="FILE", help="The plot.")]
+MODES = "full,fast,balanced,exact"
+
+
+def evaluate(
+    task: Annotated[str, typer.Argument(metavar="TASK", help="records, nq, hotpot, xquad, …")],
+    model: ModelFlag,
+    modes: Annotated[
+        str, typer.Option("--modes", metavar="A,B,…", help="How to ask; see pml/eval/modes.py.")
+    ] = MODES,
+    count: Annotated[
+        int | None, typer.Option("--count", min=1, metavar="N", help="Questions; default: all.")
+    ] = None,
+    documents: Annotated[
+        int | None, typer.Option("--documents", min=1, metavar="K", help="Documents a question.")
+    ] = None,
+    left_out: Annotated[
+        int,
+        typer.Option("--left-out", min=0, metavar="K", help="Documents that no prompt imports."),
+    ] = 1,
+    data: DataFlag = None,
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Results; a second start goes on there.")
+    ] = Path("eval-results"),
+    as_json: JsonFlag = False,
+    markdown: MarkdownFlag = False,
+    svg: SVGFlag = None,
+    dtype: DTypeFlag = DType.float32,
+    threads: ThreadsFlag = None,
+    verbose: VerboseFlag = False,
+) -> None:
+    """Ask the questions of a task in several modes, and compare each with full prefill."""
+    from pml.eval.modes import FULL
+
+    chosen_task, chosen = _task(task), _modes(modes)
+    items = _items(chosen_task, data, documents, left_out, count)
+    if not verbose:
+        logging.getLogger("pml").setLevel(logging.ERROR)  # `joint` is asked for knowingly
+    loaded = load_model(model, dtype, "cpu", threads)
+    from pml.eval.run import Results, Settings
+    from pml.eval.run import evaluate as ask
+    from pml.eval.summary import HEAD, cells, drawn, summarise
+
+    number = chosen_task.documents if documents is None else documents
+    settings = Settings(task, loaded.fingerprint, dtype.value, number, left_out)
+    path = out / f"{loaded.name}-{task}-{number}.jsonl"
+    try:
+        results = Results(path, settings)
+    except ValueError as error:
+        raise Failure(str(error)) from None
+    note(f"{len(items)} questions, {len(chosen)} modes; results in {path}")
+    with Bar("asking", len(items)) as bar:
+        ask(loaded, chosen_task, items, chosen, results, lambda done, _: bar.show(done))
+    rows = summarise(items, list(dict.fromkeys([FULL, *(m.name for m in chosen)])), results.results)
+    title = f"{task}, {loaded.name}, {dtype.value}: {len(items)} questions, {number} documents each"
+    if svg is not None:
+        svg.write_text(drawn(title, rows), encoding="utf-8")
+    if as_json:
+        print_json(
+            {
+                "settings": {**settings.__dict__, "model_name": loaded.name},
+                "timings": ["speedup"],
+                "rows": [row.as_json() for row in rows],
+            }
+        )
+    else:
+        _show(title, HEAD, [cells(row) for row in rows], markdown)
+        note("intervals hold 95 % (bootstrap over sets of documents); the last column is a timing")
+
+
+def gaps(
+    model: ModelFlag,
+    task: Annotated[str, typer.Option("--task", metavar="TASK", help="Whose questions.")] = (
+        "records"
+    ),
+    count: Annotated[int, typer.Option("--count", min=1, metavar="N", help="Questions.")] = 20,
+    data: DataFlag = None,
+    as_json: JsonFlag = False,
+    markdown: MarkdownFlag = False,
+    svg: SVGFlag = None,
+    dtype: DTypeFlag = DType.float32,
+    threads: ThreadsFlag = None,
+    verbose: VerboseFlag = False,
+) -> None:
+    """What a gap of the layout `fixed` does to the first token, and `packed` beside it."""
+    chosen = _task(task)
+    items = _items(chosen, data, None, 0, count)
+    loaded = load_model(model, dtype, "cpu", threads)
+    from pml.eval.gaps import HEAD, cells, drawn, measure_gaps
+
+    with Bar("measuring") as bar:
+        rows = measure_gaps(loaded, chosen.form, items, progress=bar.show)
+    title = f"gaps, {loaded.name}, {loaded.config.position_scheme}, {dtype.value}: {task}"
+    if svg is not None:
+        svg.write_text(drawn(title, rows), encoding="utf-8")
+    settings = {"task": task, "model": loaded.fingerprint, "model_name": loaded.name}
+    settings |= {"positions": loaded.config.position_scheme, "dtype": dtype.value}
+    if as_json:
+        print_json({"settings": settings, "rows": [row.as_json() for row in rows]})
+    else:
+        _show(title, HEAD, [cells(row) for row in rows], markdown)
+
+
+def _show(title: str, head: Row, rows: list[Row], markdown: bool) -> None:
+    if markdown:
+        from pml.eval.summary import markdown_table
+
+        print(markdown_table(head, rows), end="")
+    else:
+        print(title)
+        print(aligned([head, *rows], right=()))
+
+
+def _items(
+    task: Task, data: Path | None, documents: int | None, left_out: int, count: int | None
+) -> list[Item]:
+    try:
+        return task.items(data, documents, left_out, count)
+    except ValueError as error:
+        raise Failure(str(error)) from None
+
+
+def _task(name: str) -> Task:
+    from pml.eval.tasks import TASKS
+
+    if name not in TASKS:
+        raise Failure(f"task is {name!r}, expected one of {', '.join(TASKS)}")
+    return TASKS[name]
+
+
+def _modes(names: str) -> list[Mode]:
+    from pml.eval.modes import FULL, mode
+
+    try:
+        found = [mode(name) for name in dict.fromkeys([FULL, *names.split(",")])]
+    except ValueError as error:
+        raise Failure(str(error)) from None
+    return found

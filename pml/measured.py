@@ -1,0 +1,107 @@
+"""What only the states can tell of a prompt: which cached tokens to compute afresh.
+
+unseen       those behind the first that did not see all that stands before it
+attended     those of the modules that the prompt's last fresh tokens attend to most
+deviating    those whose keys or values a full prefill would have given most differently
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+
+import torch
+
+from minillm.generate import prefill
+from minillm.kv import KVCache, KVSegment
+from minillm.model import ForwardPlan, Run, Transformer
+from pml.assembly import fresh_tokens, placed_segments
+from pml.context import Node, State
+from pml.deviation import deviating
+from pml.learned import content, one_pass
+from pml.plan import PlanSpan, PromptPlan
+from pml.recompute import Recompute
+
+LAST = 32
+"""How many of the fresh tokens are asked what they attend to: the end of the question."""
+
+
+def measured(
+    model: Transformer,
+    plan: PromptPlan,
+    segments: Mapping[State, KVSegment],
+    wanted: Recompute,
+    scratch: KVCache,
+    start: int = 0,
+) -> frozenset[int]:
+    """The positions from `start` on that `wanted` selects; `scratch` is written over."""
+    found: frozenset[int] = frozenset()
+    if wanted.unseen:
+        found |= unseen(plan)
+    if wanted.attended:
+        found |= attended(model, plan, segments, wanted.attended, scratch)
+    if wanted.deviating:
+        share, of = wanted.deviating, wanted.deviation
+        found |= deviating(model, plan, segments, share, start, of)
+    return frozenset(position for position in found if position >= start)
+
+
+def unseen(plan: PromptPlan) -> frozenset[int]:
+    """The positions of the cached tokens whose states are not those of one pass over the prompt.
+
+    That pass's states are the prompt's own up to the first piece that was encoded otherwise, or
+    is fresh: what comes behind that has not seen it as it is now.
+    """
+    pieces = content(plan.placed, plan.texts)
+    exact = 0
+    for piece, node in zip(pieces, one_pass(pieces), strict=True):
+        if not isinstance(piece, Node) or piece.key != node.key:
+            break
+        exact += 1
+    nodes = [piece for piece in pieces[exact:] if isinstance(piece, Node)]
+    return frozenset(p for node in nodes for p in range(node.start, node.stop))
+
+
+def attended(
+    model: Transformer,
+    plan: PromptPlan,
+    segments: Mapping[State, KVSegment],
+    share: float,
+    scratch: KVCache,
+) -> frozenset[int]:
+    """The positions of the imported modules whose tokens get the most attention, by the mean over
+    layers, heads and the prompt's last `LAST` fresh tokens: about `share` of all cached tokens."""
+    modules = {name: _positions(spans) for name, spans in _modules(plan).items()}
+    scratch.bring(placed_segments(plan, segments), plan.num_fresh)
+    tokens, positions = fresh_tokens(plan)
+    if tokens[:-LAST]:
+        prefill(model, scratch, tokens[:-LAST], positions[:-LAST])
+    ids = torch.tensor(tokens[-LAST:], device=model.device)
+    at = torch.tensor(positions[-LAST:], device=model.device)
+    weights: list[torch.Tensor] = []
+    run = Run(scratch, len(ids))
+    model(ids, at, ForwardPlan([run], [], explicit=True, weights=weights))
+    mass = sum(each.float().mean(dim=(0, 1)) for each in weights)  # (S,)
+    assert isinstance(mass, torch.Tensor)
+    by_position = dict(zip(scratch.positions.tolist(), mass.tolist(), strict=True))
+    means = {name: sum(by_position[p] for p in at) / len(at) for name, at in modules.items()}
+    taken: set[int] = set()
+    for name in sorted(means, key=lambda name: -means[name]):
+        if taken and len(taken) + len(modules[name]) / 2 > share * plan.num_cached:
+            break
+        taken.update(modules[name])
+    return frozenset(taken)
+
+
+def _modules(plan: PromptPlan) -> dict[str, list[PlanSpan]]:
+    """The cached spans of each module that the prompt imports at its top."""
+    found: dict[str, list[PlanSpan]] = defaultdict(list)
+    for span in plan.reused:
+        _, _, inner = span.path.partition("/")
+        if inner:
+            found[inner.partition("/")[0]].append(span)
+    return found
+
+
+def _positions(spans: list[PlanSpan]) -> list[int]:
+    return [position for span in spans for position in range(span.start, span.stop)]

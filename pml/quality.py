@@ -1,0 +1,32 @@
+"""The dial between the time to the first token and the answer of full prefill.
+
+    fast        nothing is computed again: modules that need one another cannot see one another
+    balanced    the modules that the question attends to most are computed again, seeing all that
+                the prompt holds
+    exact       all is computed again but what saw the whole prompt before it: the answer of full
+                prefill (at the prompt's positions: take `packed`, where a prompt has no gaps)
+
+`docs/results.md` has the measurements behind `balanced`.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pml.recompute import Recompute
+
+Quality = Literal["fast", "balanced", "exact"]
+
+QUALITIES: dict[Quality, Recompute] = {
+    "fast": Recompute(),
+    "balanced": Recompute(attended=0.4),
+    "exact": Recompute(unseen=True),
+}
+
+
+def recompute_of(quality: str) -> Recompute:
+    """Raises `ValueError` for a quality that there is not."""
+    for name, recompute in QUALITIES.items():
+        if name == quality:
+            return recompute
+    raise ValueError(f"quality is {quality!r}, expected one of {', '.join(QUALITIES)}")

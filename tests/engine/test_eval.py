@@ -1,0 +1,167 @@
+"""`pml eval`: results that can be gone on with, numbers that are what they say, the commands."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_model import write_checkpoint
+from typer.testing import CliRunner, Result
+
+from minillm import LoadedModel, load
+from minillm.generate import prefill
+from pml.cli import app
+from pml.eval.items import Form, Item
+from pml.eval.modes import mode
+from pml.eval.page import table, with_tables
+from pml.eval.question import Asker, log_likelihoods
+from pml.eval.run import Results, Settings, evaluate
+from pml.eval.score import exact_match
+from pml.eval.summary import summarise
+from pml.eval.tasks import TASKS, Task
+
+ROOT = Path(__file__).parents[2]
+ITEMS = [
+    Item(f"{n}", ("We go by sea.", f"The sun in {city}."), (1,), "Where?", ("by train", city))
+    for n, city in enumerate(["Rome", "Goa", "Oslo"])
+]
+TASK = Task("trip", lambda *_: iter(ITEMS), "", Form("You plan.\n"), exact_match, 2, 4)
+MODES = [mode(name) for name in ("full", "fast", "exact", "isolated", "scaffold", "values-50")]
+SETTINGS = Settings("trip", "tiny", "float64", 2, 0)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
+    folder = write_checkpoint(tmp_path_factory.mktemp("weights") / "tiny")
+    return load(folder, dtype=torch.float64)
+
+
+def test_exact_and_a_scaffold_of_all_are_full_prefill_and_others_are_not(
+    model: LoadedModel,
+) -> None:
+    for item in ITEMS:
+        found = {result.mode: result for result in Asker(model, TASK, MODES).ask(item)}
+        for name in ("exact", "scaffold"):
+            assert found[name].agrees and found[name].answer == found["full"].answer
+            assert found[name].kl < 1e-12
+            assert found[name].log_likelihood == pytest.approx(found["full"].log_likelihood)
+        assert found["isolated"].kl > found["fast"].kl / 100 > 1e-9
+        assert found["scaffold"].computed == found["fast"].computed < found["exact"].computed
+        assert found["full"].computed == found["full"].tokens == found["exact"].tokens
+
+
+def test_a_likelihood_is_that_of_one_token_after_the_other(model: LoadedModel) -> None:
+    start, answer = model.tokenizer.encode("We go by"), model.tokenizer.encode(" sea, by train")
+    cache = model.transformer.new_cache()
+    logits = prefill(model.transformer, cache, start, range(len(start)))
+    together = log_likelihoods(model.transformer, cache, len(start), logits, answer)
+    assert cache.num_slots == len(start)
+    for number, token in enumerate(answer):
+        text = [*start, *answer[:number]]
+        fresh = model.transformer.new_cache()
+        alone = prefill(model.transformer, fresh, text, range(len(text))).log_softmax(-1)[token]
+        torch.testing.assert_close(together[number], alone.double(), rtol=1e-9, atol=1e-9)
+
+
+def test_a_second_start_goes_on_and_gives_the_same_table(
+    model: LoadedModel, tmp_path: Path
+) -> None:
+    whole, parts = Results(tmp_path / "a.jsonl", SETTINGS), tmp_path / "b.jsonl"
+    evaluate(model, TASK, ITEMS, MODES, whole)
+    evaluate(model, TASK, ITEMS[:1], MODES[:2], Results(parts, SETTINGS))
+    with parts.open("a") as file:
+        file.write('{"item": "1", "mode": "fu')  # the machine went down
+    asked: list[int] = []
+    again = Results(parts, SETTINGS)
+    evaluate(model, TASK, ITEMS, MODES, again, lambda done, of: asked.append(done))
+    names = [mode.name for mode in MODES]
+    tables = [
+        [row.as_json() | {"speedup": 0} for row in summarise(ITEMS, names, results.results)]
+        for results in (whole, again, Results(parts, SETTINGS))
+    ]
+    assert tables[0] == tables[1] == tables[2] and len(tables[0]) == len(MODES)
+    assert asked == [0, 1, 2]
+    assert tables[0][0]["items"] == 3
+
+
+def test_results_of_other_settings_are_not_mixed(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    Results(path, SETTINGS)
+    with pytest.raises(ValueError, match="take another --out"):
+        Results(path, Settings("trip", "tiny", "float64", 3, 0))
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_checkpoint(tmp_path_factory.mktemp("cli") / "tiny", max_positions=2048)
+
+
+def test_the_command_prints_one_table_and_draws_it(folder: Path, tmp_path: Path) -> None:
+    command = ["eval", "records", "--model", folder, "--count", 2, "--out", tmp_path / "out"]
+    command += ["--documents", 2, "--modes", "fast,joint,first-2", "--svg", tmp_path / "plot.svg"]
+    shown = run(*command)
+    assert shown.exit_code == 0, shown.output
+    assert [line.split()[0] for line in shown.stdout.splitlines()[2:]] == [
+        "full",
+        "fast",
+        "joint",
+        "first-2",
+    ]
+    first, second = (json.loads(run(*command, "--json").stdout) for _ in range(2))
+    assert first == second and first["timings"] == ["speedup"]
+    assert table(first) == run(*command, "--markdown").stdout
+    assert "first-2" in (tmp_path / "plot.svg").read_text()
+
+
+def test_gaps_hurt_in_fixed_and_never_in_packed(folder: Path, tmp_path: Path) -> None:
+    command = ["gaps", "--model", folder, "--count", 2, "--dtype", "float64", "--json"]
+    rows = json.loads(run(*command, "--svg", tmp_path / "gaps.svg").stdout)["rows"]
+    assert [row["gap"] for row in rows] == [0, 16, 64, 256, 1024]
+    assert all(row["packed"]["high"] < 1e-12 for row in rows)
+    assert rows[0]["fixed"]["high"] < 1e-12 < rows[1]["fixed"]["low"]
+    assert "packed" in (tmp_path / "gaps.svg").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["riddles"], "task is 'riddles', expected one of records"),
+        (["records", "--modes", "first"], "mode is 'first', expected one of full"),
+        (["nq"], "task 'nq' needs the folder of its data: --data or PML_DATA"),
+    ],
+)
+def test_what_cannot_be_asked_is_told_in_a_line(
+    folder: Path, arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PML_DATA", raising=False)
+    failed = run("eval", *arguments, "--model", folder)
+    assert failed.exit_code == 1 and failed.stderr.startswith(f"error: {message}")
+
+
+def test_the_tables_of_the_page_are_those_that_were_found() -> None:
+    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    folder = ROOT / "docs" / "results"
+    assert [*folder.glob("*.json")]
+    for path in folder.glob("*.json"):
+        assert table(json.loads(path.read_text())) in page, path
+    assert with_tables(page, folder) == page
+
+
+@pytest.mark.model
+def test_a_question_to_the_real_model(tmp_path: Path) -> None:
+    """Reuse loses on it what computing again wins back."""
+    model = load(ROOT / "weights" / "smollm2-135m-instruct", dtype=torch.float32)
+    task = TASKS["records"]
+    modes = [mode(name) for name in ("full", "fast", "balanced", "exact", "scaffold")]
+    item = task.items(None, None, 0, 1)[0]
+    found = {result.mode: result for result in Asker(model, task, modes).ask(item)}
+    assert found["exact"].agrees and found["scaffold"].agrees
+    assert max(found["exact"].kl, found["scaffold"].kl) < 1e-6
+    assert found["fast"].kl > 1e-3
+    assert found["fast"].computed < found["balanced"].computed < found["exact"].computed
