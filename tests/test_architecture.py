@@ -49,8 +49,8 @@ ORDER = {
         store.recovery store.disk store.claims store.module_store store.opening store
         assembly deviation measured library completion
         bases request batch chat engine service explain estimate compare demo
-        eval.items eval.score eval.tasks eval.modes eval.question eval.run eval.plot eval.summary
-        eval.gaps eval.page eval
+        eval eval.items eval.score eval.tasks eval.modes eval.question eval.run eval.plot
+        eval.summary eval.gaps eval.page
         cli.documents cli.output cli.language cli.checking cli.formatting cli.compile
         cli.editing cli.discovering cli.running cli.chatting cli.evaluating cli
     """,

@@ -65,10 +65,16 @@ class Asker:
     def __init__(self, model: LoadedModel, task: Task, modes: Sequence[Mode]) -> None:
         self.model, self.task = model, task
         self.modes = [mode for mode in modes if mode.name != FULL]
-        self._store, self._documents = ModuleStore(), tuple[str, ...]()
-        self._libraries = {
+        self._documents = tuple[str, ...]()
+        self._libraries = self._new_libraries()
+        self._buffers = {mode: model.transformer.new_cache() for mode in (FULL, *self._libraries)}
+
+    def _new_libraries(self) -> dict[str, Library]:
+        """One for each mode, over one store in which nothing is."""
+        self._store = ModuleStore()
+        return {
             mode.name: Library(
-                model,
+                self.model,
                 attention=mode.attention,
                 layout=mode.layout,
                 recompute=mode.recompute,
@@ -76,13 +82,11 @@ class Asker:
             )
             for mode in self.modes
         }
-        self._buffers = {mode: model.transformer.new_cache() for mode in (FULL, *self._libraries)}
 
     def ask(self, item: Item) -> list[Result]:
         """Full prefill's result, and that of every mode."""
         if item.documents != self._documents:
-            self._store.segments.clear()
-            self._documents = item.documents
+            self._documents, self._libraries = item.documents, self._new_libraries()
         prompt, form = self.task.form.prompt(item), self.task.form
         found = {mode.name: self._cached(mode, form, item, prompt) for mode in self.modes}
         found = {FULL: self._full(form, item, prompt), **found}
