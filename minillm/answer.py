@@ -40,9 +40,9 @@ class StopStrings:
     """
 
     def __init__(self, stops: Sequence[str]) -> None:
-        if "" in stops:
+        self._stops = (stops,) if isinstance(stops, str) else tuple(stops)  # One alone is one.
+        if "" in self._stops:
             raise ValueError("a stop string is empty, expected some text")
-        self._stops = tuple(stops)
         self._held = ""
         self.found = False
 

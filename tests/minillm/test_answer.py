@@ -87,6 +87,12 @@ def test_stop_strings_do_not_depend_on_where_a_text_is_cut(
     assert "".join([*pieces, found.finish()]) == (text[: min(ends)[1]] if ends else text)
 
 
+def test_one_stop_string_alone_is_not_its_letters() -> None:
+    text = StopStrings("END")
+    assert [text.add(piece) for piece in ("Never: ", "EN", "D of it")] == ["Never: ", "", ""]
+    assert text.found
+
+
 def test_options_that_no_answer_can_have_are_refused() -> None:
     cache = KVCache(model().config)
     with pytest.raises(ValueError, match="a stop string is empty"):
