@@ -211,7 +211,7 @@ class Library:
         """Encode all states that prompts of a schema can use and the store lacks, as many to a
         forward as fit. `cancelled` is asked before each forward: raises `Cancelled`, and keeps the
         states that are complete."""
-        return finish(self._encoding_together(self.schemas[name].usable), progress, cancelled)
+        return finish(self._encoding_together(self._planner(name).usable), progress, cancelled)
 
     def encode(
         self,
@@ -330,7 +330,8 @@ class Library:
     def _planner(self, schema: str, at: Location | None = None) -> Planner:
         planner = self.schemas.get(schema)
         if planner is None:
-            message = f"no schema {schema!r}; expected {listed(self.schemas)}"
+            expected = listed(self.schemas) or "one that was given to add_schema; none was"
+            message = f"no schema {schema!r}; expected {expected}"
             guess = closest(schema, self.schemas)
             message += did_you_mean(guess)
             raise PMLPromptError(message, at, code="other-schema", suggestion=guess)

@@ -69,6 +69,13 @@ def test_nothing_is_computed_before_the_arguments_are_right(cache: PromptCache) 
     assert not cache.store.segments
 
 
+def test_a_schema_that_there_is_not(cache: PromptCache, model: LoadedModel) -> None:
+    with pytest.raises(PMLError, match="no schema 'z'; expected 's'"):
+        cache.encode_schema("z")
+    with pytest.raises(PMLError, match="expected one that was given to add_schema; none was"):
+        PromptCache(model).generate('<prompt schema="s">x</prompt>')
+
+
 def test_encode_schema_leaves_out_what_no_prompt_can_use(cache: PromptCache) -> None:
     layout = cache.schemas["s"].layout
     cached = sum(len(s.tokens) for s in layout.spans if s.cached)
