@@ -45,6 +45,8 @@ def _unfinished(data: bytes, offset: int, opened: Opened) -> Finding:
 
 
 def _outside(data: bytes, offset: int, opened: Opened) -> Finding:
+    if b"<" not in data[: offset + 1]:
+        return "the document begins with text; expected its root tag", offset
     return "content outside the document's one element; expected nothing there", offset
 
 
