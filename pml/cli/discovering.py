@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from minillm.console import Bar, Failure, note, print_json, waiting
+from minillm.console import USAGE, Bar, Failure, note, print_json, waiting
 from minillm.flags import JsonFlag, VerboseFlag
 from minillm.tokenizer import load_tokenizer
 from pml.discover import Report, Rewriter, Tally, estimated_tokens, flatten, propose, read_log
@@ -59,6 +59,9 @@ def discover(
     verbose: VerboseFlag = False,
 ) -> None:
     """Propose a schema for what the prompts of a log share, and rewrite them against it."""
+    for written in filter(None, (output, prompts)):
+        if written.exists() and written.samefile(log):
+            raise Failure(f"{written}: this is the log; write to another file", USAGE)
     count = _counter(model)
     entries = [_entry(log, line, turns) for line, turns in read_log(log)]
     if not entries:

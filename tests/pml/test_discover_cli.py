@@ -154,6 +154,18 @@ def test_no_log_and_an_empty_one() -> None:
     assert done.exit_code == 1
 
 
+def test_the_log_is_never_written_over() -> None:
+    write_log(*questions())
+    log = Path("log.jsonl").read_bytes()
+    Path("link.jsonl").symlink_to("log.jsonl")
+    for flags in (("-o", "log.jsonl"), ("--prompts", "link.jsonl")):
+        done = discover(*flags)
+        assert (done.exit_code, done.stdout) == (2, "")
+        assert done.stderr == f"error: {flags[1]}: this is the log; write to another file\n"
+    assert Path("log.jsonl").read_bytes() == log
+    assert not Path("schema.pml").exists()
+
+
 def test_the_forms_of_a_line() -> None:
     at = Location("log", 1, 1)
     parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
