@@ -239,6 +239,8 @@ def compare(
     verbose: VerboseFlag = False,
 ) -> None:
     """Answer a prompt cached and by full prefill: times, tokens, texts, distance to the oracle."""
+    if save_logits is not None and not save_logits.parent.is_dir():
+        raise Failure(f"{save_logits}: there is no folder {save_logits.parent}")
     running = Running(dtype, device, threads, attention, layout, quality)
     session = Session.open(schema, prompt, model, running)
     session.encode()
