@@ -108,6 +108,18 @@ def test_the_chats_page_is_right() -> None:
 
 
 @pytest.mark.model
+def test_the_programs_of_how_it_works_run() -> None:
+    told = ("engine and oracle differ by", "stop\n")
+    codes = blocks((ROOT / "docs" / "how-it-works.md").read_text(), "python")
+    for code, line in zip(codes, told, strict=True):
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        assert line in done.stdout
+
+
+@pytest.mark.model
 def test_the_ten_lines_run() -> None:
     (code,) = blocks(README, "python")
     assert len(code.strip().splitlines()) <= 12
