@@ -7,8 +7,8 @@ the node and the closures of the nodes in its context.
     guaranteed      BOS ◄─ anonymous ◄─┬─ module a ◄─ its second span
                                        └─ module b
 
-Most contexts are such lists that share their beginning: a schema of 20,000 modules has as many
-links, not the sum of their lengths.
+Every context is one causal pass, so a state points to the last one that it saw, which saw the rest:
+a schema of 20,000 modules has as many links, not the sum of its contexts' lengths.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import hashlib
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 
 
 @dataclass(frozen=True)
@@ -25,8 +24,8 @@ class State:
     """`key` is its identity: tokens and context. `origin` is the position of its first token when
     it is encoded, and no part of the identity.
 
-    `distance` is that from the first token of the last state of the context to its own; `seen` the
-    number of distinct tokens in its closure: how rich it is.
+    `previous` is the last state of its context, the first token of which stood `distance` positions
+    before its own; `seen` the number of tokens in its closure: how rich it is.
     """
 
     key: str
@@ -34,7 +33,7 @@ class State:
     tokens: tuple[int, ...] = field(compare=False, repr=False)
     is_placeholder: bool = field(compare=False)
     path: str = field(compare=False)
-    context: Context | None = field(compare=False, repr=False)
+    previous: State | None = field(compare=False, repr=False)
     distance: int = field(compare=False, repr=False)
     seen: int = field(compare=False)
 
@@ -44,26 +43,21 @@ class State:
         tokens: Sequence[int],
         origin: int,
         path: str,
-        context: Context | None,
-        distance: int,
+        previous: State | None = None,
         *,
         is_placeholder: bool = False,
     ) -> State:
-        """The key is sha256 over the mark of a placeholder, the tokens, and each state of the
-        context with its displacement. Every field has a fixed length or is preceded by its own,
-        so no two contents read alike."""
+        """The key is sha256 over the mark of a placeholder, the tokens, the key of the state before
+        it and how far away that stood. Every field has a fixed length or is preceded by its own, so
+        no two contents read alike."""
+        distance = origin - previous.origin if previous else 0
         count = len(tokens)
-        content = struct.pack(f"<7s?q{count}q", b"state 2", is_placeholder, count, *tokens)
-        if context is not None:
-            content += struct.pack("<q64s", distance, context.key.encode())
+        content = struct.pack(f"<7s?q{count}q", b"state 3", is_placeholder, count, *tokens)
+        if previous is not None:
+            content += struct.pack("<q64s", distance, previous.key.encode())
         key = hashlib.sha256(content).hexdigest()
-        seen = count
-        if context is not None and context.state.context is context.before:
-            seen += context.state.seen  # one causal pass: the last state saw what this one sees
-        elif context is not None:
-            others = closure(node for node, _ in _links(context, 0))
-            seen += sum(len(node.tokens) for node in others)
-        return cls(key, origin, tuple(tokens), is_placeholder, path, context, distance, seen)
+        seen = count + (previous.seen if previous else 0)
+        return cls(key, origin, tuple(tokens), is_placeholder, path, previous, distance, seen)
 
     def __hash__(self) -> int:
         return hash(self.key)  # which a string remembers
@@ -71,28 +65,6 @@ class State:
     @property
     def stop(self) -> int:
         return self.origin + len(self.tokens)
-
-    @cached_property
-    def passed(self) -> Context:
-        """The context of what comes next in the same causal pass."""
-        return Context(self, self.context, self.distance)
-
-
-@dataclass(frozen=True, eq=False)
-class Context:
-    """The states that were seen: `state`, and those of `before`, the last of which stood
-    `distance` positions before it. In the order of positions."""
-
-    state: State
-    before: Context | None
-    distance: int
-
-    @cached_property
-    def key(self) -> str:
-        digest = hashlib.sha256(b"context 2" + self.state.key.encode())
-        if self.before is not None:
-            digest.update(struct.pack("<q64s", self.distance, self.before.key.encode()))
-        return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -120,37 +92,25 @@ class Node:
     @property
     def context(self) -> tuple[Node, ...]:
         """Every node that its tokens see besides their own, in the order of positions."""
-        links = _links(self.state.context, self.start - self.state.distance)
-        return tuple(node for node, _ in reversed([*links]))
+        return tuple(reversed([*self.backwards()]))[:-1]
 
-
-def _links(link: Context | None, start: int) -> Iterator[tuple[Node, Context]]:
-    """The nodes of a context with their links, the last first, which stands at `start`."""
-    while link is not None:
-        yield Node(link.state, start), link
-        start -= link.distance
-        link = link.before
+    def backwards(self) -> Iterator[Node]:
+        """The node, and those of its context, the last first."""
+        state, start = self.state, self.start
+        yield self
+        while state.previous is not None:
+            state, start = state.previous, start - state.distance
+            yield Node(state, start)
 
 
 def closure(nodes: Iterable[Node]) -> dict[Node, None]:
     """The closures of `nodes`, equal nodes once, each after the nodes that it sees."""
     found: dict[Node, None] = {}
-    listed: set[tuple[str, int]] = set()
-
-    def visit(node: Node) -> None:
-        if node in found:
-            return
-        unseen = []
-        for seen, link in _links(node.state.context, node.start - node.state.distance):
-            place = (link.key, seen.start)
-            if place in listed:
-                break  # and so is all that stands before it in the list
-            listed.add(place)
-            unseen.append(seen)
-        for seen in reversed(unseen):
-            visit(seen)
-        found[node] = None
-
     for node in nodes:
-        visit(node)
+        new = list[Node]()
+        for seen in node.backwards():
+            if seen in found:
+                break  # and so is all that it saw
+            new.append(seen)
+        found |= dict.fromkeys(reversed(new))
     return found

@@ -85,10 +85,10 @@ def waves(states: Sequence[State]) -> list[list[State]]:
     depth: dict[State, int] = {}
     found: list[list[State]] = []
     for state in states:
-        link, depth[state] = state.context, 0
-        while link is not None:
-            depth[state] = max(depth[state], depth.get(link.state, -1) + 1)
-            link = link.before
+        before = state.previous
+        while before is not None and before not in depth:  # It is stored already.
+            before = before.previous
+        depth[state] = depth[before] + 1 if before else 0
         if depth[state] == len(found):
             found.append([])
         found[depth[state]].append(state)

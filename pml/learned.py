@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence, Set
 
-from pml.context import Context, Node, State
+from pml.context import Node, State
 from pml.placement import Fresh
 
 Piece = Node | Fresh
@@ -53,10 +53,8 @@ def content(nodes: Sequence[Node], texts: Sequence[Fresh]) -> list[Piece]:
 
 def one_pass(pieces: Sequence[Piece]) -> Iterator[Node]:
     """Each piece as a node that saw all pieces before it."""
-    seen: Context | None = None
+    state: State | None = None
     for piece in pieces:
-        distance = piece.start - seen.state.origin if seen else 0
         path = piece.path if isinstance(piece, Fresh) else piece.state.path
-        state = State.of(piece.tokens, piece.start, path, seen, distance)
-        seen = Context(state, seen, distance)
+        state = State.of(piece.tokens, piece.start, path, state)
         yield Node(state, piece.start)

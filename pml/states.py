@@ -50,12 +50,9 @@ def _next(last: State | None, span: Span, packed: bool, *, stands_in: bool = Fal
     """
     tokens = span.stand_in if stands_in and span.stand_in else span.tokens
     path, is_placeholder = name_of(span.owner, span.parameter), span.parameter is not None
-    if last is None:
-        origin = 0 if packed else span.start
-        return State.of(tokens, origin, path, None, 0, is_placeholder=is_placeholder)
-    origin = last.stop if packed else span.start
-    distance = origin - last.origin
-    return State.of(tokens, origin, path, last.passed, distance, is_placeholder=is_placeholder)
+    after = last.stop if last else 0
+    origin = after if packed else span.start
+    return State.of(tokens, origin, path, last, is_placeholder=is_placeholder)
 
 
 def base_states(layout: Layout, packed: bool, *, isolated: bool) -> Iterator[State]:

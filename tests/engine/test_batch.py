@@ -108,6 +108,10 @@ def test_a_prompt_that_fails_leaves_the_others_alone(cache: PromptCache) -> None
     assert not batch.bases
     with pytest.raises(PMLError, match="no_such"):
         cache.batch([LONG, '<prompt schema="s"><no_such/></prompt>'])
+    with pytest.raises(ValueError, match="the size of a batch is 0"):
+        cache.batch([SHORT], size=0)
+    with pytest.raises(ValueError, match="1 samplings for 2 prompts"):
+        cache.batch([SHORT, LONG], sampling=[None])
     with pytest.raises(ValueError, match="max_tokens is 0"):
         batch.add(LONG, max_tokens=0)
 

@@ -17,7 +17,7 @@ from strategies import ModelShape, hot_model, model_shapes
 
 from minillm.kv import KVSegment, Placed
 from minillm.model import Transformer
-from pml.context import Context, State
+from pml.context import Node, State
 from pml.encoder import Encoder, Job
 from pml.steps import finish
 from pml.store import ModuleStore, SegmentKey, segment_key
@@ -50,24 +50,21 @@ class StoreMachine(RuleBasedStateMachine):
     def start(self, shape: ModelShape) -> object:
         self.model: Transformer = hot_model(shape)
         places = ((1, 0), (1, 1), (2, 0))
-        return multiple(*(State.of((token,), at, "/", None, 0) for token, at in places))
+        return multiple(*(State.of((token,), at, "/") for token, at in places))
 
     @rule(
         target=states,
         tokens=st.lists(st.integers(1, 2), min_size=1, max_size=3),
-        context=st.none() | states,
+        previous=st.none() | states,
         origin=st.integers(0, 2),
         is_placeholder=st.booleans(),
     )
     def state(
-        self, tokens: list[int], context: State | None, origin: int, is_placeholder: bool
+        self, tokens: list[int], previous: State | None, origin: int, is_placeholder: bool
     ) -> State:
-        seen, distance = None, 0
-        if context is not None:
-            seen = Context(context, context.context, context.distance)
-            distance = len(context.tokens)
-            origin += context.origin + distance
-        return State.of(tokens, origin, "/", seen, distance, is_placeholder=is_placeholder)
+        if previous is not None:
+            origin += previous.origin + len(previous.tokens)
+        return State.of(tokens, origin, "/", previous, is_placeholder=is_placeholder)
 
     @rule(
         target=keys,
@@ -91,12 +88,11 @@ class StoreMachine(RuleBasedStateMachine):
         self.naive[content] = segment, segment.block.clone()
 
     def encode(self, state: State) -> KVSegment:
-        context, placed, start = state.context, list[Placed](), state.origin - state.distance
-        while context is not None:
-            if context.state not in self.seen:
-                self.seen[context.state] = self.encode(context.state)
-            placed.insert(0, Placed(self.seen[context.state], start))
-            start, context = start - context.distance, context.before
+        placed = list[Placed]()
+        for node in Node(state, state.origin).context:
+            if node.state not in self.seen:
+                self.seen[node.state] = self.encode(node.state)
+            placed.append(Placed(self.seen[node.state], node.start))
         (segment,) = finish(Encoder(self.model).encode([Job(state, placed)]))
         return segment
 
@@ -127,12 +123,11 @@ class StoreMachine(RuleBasedStateMachine):
 
 def _content(state: State) -> Content:
     """The tokens, the mark of a placeholder, and the same of all that was seen, with distances."""
-    seen: list[Content] = []
-    context, distance = state.context, state.distance
-    while context is not None:
-        seen.append((distance, context.state.tokens, context.state.is_placeholder))
-        context, distance = context.before, context.distance
-    return (state.tokens, state.is_placeholder, *seen)
+    one, content = state, [(state.tokens, state.is_placeholder)]
+    while one.previous is not None:
+        distance, one = one.distance, one.previous
+        content.append((distance, one.tokens, one.is_placeholder))
+    return tuple(content)
 
 
 StoreMachine.TestCase.settings = settings(stateful_step_count=50)
