@@ -66,7 +66,7 @@ def test_nothing_is_computed_before_the_arguments_are_right(cache: PromptCache) 
     for call in (cache.generate, cache.stream):
         with pytest.raises(ValueError, match="max_tokens is 0"):
             call(ONE, max_tokens=0)
-    assert not cache.store.segments
+    assert not [*cache.store]
 
 
 def test_encode_schema_leaves_out_what_no_prompt_can_use(cache: PromptCache) -> None:
