@@ -14,7 +14,7 @@ from minillm.errors import LoadError
 from minillm.generate import never
 from minillm.kv import KVCache, KVSegment, Placed
 from pml.assembly import placed_segments
-from pml.context import State
+from pml.context import Node, State, closure
 from pml.conversation import Conversation
 from pml.encoder import Encoder, Job, packed, waves
 from pml.errors import Location, PMLPromptError, closest, did_you_mean, listed
@@ -29,7 +29,7 @@ from pml.schema import Schema
 from pml.schemas import Changes, read_schema
 from pml.states import states_of
 from pml.steps import Progress, Steps, finish
-from pml.store import ModuleStore, SegmentKey, open_store, segment_key
+from pml.store import ModuleStore, SegmentKey, StoreFull, open_store, segment_key
 
 log = logging.getLogger("pml")
 
@@ -210,8 +210,15 @@ class Library:
     ) -> Encoding:
         """Encode all states that prompts of a schema can use and the store lacks, as many to a
         forward as fit. `cancelled` is asked before each forward: raises `Cancelled`, and keeps the
-        states that are complete."""
-        return finish(self._encoding_together(self._planner(name).usable), progress, cancelled)
+        states that are complete. Where memory cannot hold them together, they are encoded one by
+        one into a store that lasts; without one it raises `StoreFull`."""
+        states = self._planner(name).usable
+        try:
+            return finish(self._encoding_together(states), progress, cancelled)
+        except StoreFull:
+            if not self.store.lasts:
+                raise
+        return finish(self._encoding_apart(states), progress, cancelled)
 
     def encode(
         self,
@@ -241,37 +248,38 @@ class Library:
         encoded: list[State] = []
         encoder = Encoder(self.model.transformer)
         for state in states:
-            if (segment := self.store.get(self.key_of(state))) is None:
-                yield state.path, 0
-                yield from self._claim([state])
-                try:
-                    if self.is_stored(state):  # Another prompt, or process, has encoded it since.
-                        segment = self.store.get(self.key_of(state))
-                    if segment is None:
-                        began = time.perf_counter()
-                        (segment,) = yield from encoder.encode([Job.of(state, segments)])
-                        encoded.append(state)
-                        segment = self._keep(state, segment, time.perf_counter() - began)
-                finally:
-                    self.store.release(self.key_of(state))
-            segments[state] = segment
+            segments[state], is_new = yield from self._obtained(state, segments, encoder)
+            encoded += [state] * is_new
         seconds = time.perf_counter() - started if encoded else 0.0
         return segments, Encoding(tuple(encoded), len(states) - len(encoded), seconds)
 
     def _admit(self, states: Sequence[State]) -> None:
-        """Before any work: that the store has room for them together, and begins to fetch them."""
+        """Before any work: that memory holds them together. What lies on disk is on its way."""
         transformer = self.model.transformer
         size = self.model.config.kv_bytes_per_token(transformer.dtype.itemsize)
         keys = {self.key_of(state): len(state.tokens) * size for state in states}
         self.store.admit(keys)
         self.store.prefetch(keys)
 
-    def _claim(self, states: Sequence[State]) -> Steps[None]:
-        """Have this process be the only one that encodes them, however long that takes."""
-        for state in sorted(states, key=lambda state: self.key_of(state).digest):
-            while not self.store.claim(self.key_of(state)):
-                time.sleep(WAIT)
-                yield state.path, 0
+    def _obtained(
+        self, state: State, segments: Segments, encoder: Encoder
+    ) -> Steps[tuple[KVSegment, bool]]:
+        """The segment of a state whose context is in `segments`; whether it had to be encoded."""
+        key = self.key_of(state)
+        if (segment := self.store.get(key)) is not None:
+            return segment, False
+        yield state.path, 0
+        while not self.store.claim(key):  # Another process is encoding it.
+            time.sleep(WAIT)
+            yield state.path, 0
+        try:
+            if key in self.store and (segment := self.store.get(key)) is not None:
+                return segment, False  # Someone else had it encoded in between.
+            began = time.perf_counter()
+            (segment,) = yield from encoder.encode([Job.of(state, segments)])
+            return self._keep(state, segment, time.perf_counter() - began), True
+        finally:
+            self.store.release(key)
 
     def _encoding_together(self, states: Sequence[State]) -> Steps[Encoding]:
         started = time.perf_counter()
@@ -279,16 +287,42 @@ class Library:
         found = {state: self.store.get(self.key_of(state)) for state in states}
         segments = {state: segment for state, segment in found.items() if segment is not None}
         missing, encoder = [s for s in states if s not in segments], Encoder(self.model.transformer)
+        encoded: list[State] = []
         for wave in waves(missing):
-            for jobs in packed(Job.of(state, segments) for state in wave):
-                began, tokens = time.perf_counter(), sum(len(job.state.tokens) for job in jobs)
-                encoded = yield from encoder.encode(jobs)
-                each = (time.perf_counter() - began) / tokens
-                for job, segment in zip(jobs, encoded, strict=True):
-                    took = each * len(job.state.tokens)
-                    segments[job.state] = self._keep(job.state, segment, took)
-        seconds = time.perf_counter() - started if missing else 0.0
-        return Encoding(tuple(missing), len(found) - len(missing), seconds)
+            claimed = [state for state in wave if self.store.claim(self.key_of(state))]
+            try:
+                mine = [state for state in claimed if not self.is_stored(state)]
+                for jobs in packed(Job.of(state, segments) for state in mine):
+                    segments |= yield from self._kept_together(jobs, encoder)
+                encoded += mine
+            finally:
+                for state in claimed:
+                    self.store.release(self.key_of(state))
+            for state in wave:  # What another process has encoded, or is encoding.
+                if state not in segments:
+                    segments[state], is_new = yield from self._obtained(state, segments, encoder)
+                    encoded += [state] * is_new
+        seconds = time.perf_counter() - started if encoded else 0.0
+        return Encoding(tuple(encoded), len(found) - len(encoded), seconds)
+
+    def _encoding_apart(self, states: Sequence[State]) -> Steps[Encoding]:
+        """One after the other, each with no more in memory than what it sees."""
+        started, encoded = time.perf_counter(), list[State]()
+        for state in states:
+            seen = [node.state for node in closure([Node(state, state.origin)])]
+            _, encoding = yield from self._encoding(seen)
+            encoded += encoding.encoded
+        seconds = time.perf_counter() - started if encoded else 0.0
+        return Encoding(tuple(encoded), len(states) - len(encoded), seconds)
+
+    def _kept_together(self, jobs: Sequence[Job], encoder: Encoder) -> Steps[Segments]:
+        began, tokens = time.perf_counter(), sum(len(job.state.tokens) for job in jobs)
+        segments = yield from encoder.encode(jobs)
+        each = (time.perf_counter() - began) / tokens
+        return {
+            job.state: self._keep(job.state, segment, each * len(job.state.tokens))
+            for job, segment in zip(jobs, segments, strict=True)
+        }
 
     def _keep(self, state: State, segment: KVSegment, seconds: float) -> KVSegment:
         log.debug("encoded %s: %d tokens", state.path, len(state.tokens))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -119,6 +119,9 @@ class DiskTier:
         row = self.find(key)
         if row is not None:
             self._asked(lambda: self._remove([row]))
+
+    def __iter__(self) -> Iterator[SegmentKey]:
+        return iter([row.key for row in self._asked(self.index.rows)])
 
     def origins(self, digest: str) -> list[int]:
         return self._asked(lambda: self.index.origins(digest))
@@ -242,10 +245,10 @@ class DiskTier:
             except sqlite3.DatabaseError as error:
                 log.warning("store: %s: %s; its index is made anew", self.files.folder, error)
         self.index.close()
-        self.index = self._open_index()
+        self.index = self._open_index(self.index.inode)
         return question()
 
-    def _open_index(self) -> Index:
-        index, damaged = open_index(self.files)
+    def _open_index(self, bad: int | None = None) -> Index:
+        index, damaged = open_index(self.files, bad)
         self.damaged += damaged
         return index

@@ -86,7 +86,7 @@ class Index:
                         self._db.execute(statement)
         if self._version() != VERSION:
             raise sqlite3.DatabaseError(f"version {self._version()}, expected {VERSION}")
-        self._inode = self._path.stat().st_ino
+        self.inode = self._path.stat().st_ino
 
     def _version(self) -> int:
         return int(self._db.execute("PRAGMA user_version").fetchone()[0])
@@ -94,7 +94,7 @@ class Index:
     def is_in_place(self) -> bool:
         """Whether the file that is open is still the one that others would open."""
         try:
-            return os.stat(self._path).st_ino == self._inode
+            return os.stat(self._path).st_ino == self.inode
         except OSError:
             return False
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
@@ -69,6 +70,9 @@ class MemoryTier:
         if key in self._stored:
             self._order.remove(key)
             self._drop(key)
+
+    def __iter__(self) -> Iterator[SegmentKey]:
+        return iter(self._stored)
 
     def origins(self, digest: str) -> list[int]:
         return [*self._origins.get(digest, ())]

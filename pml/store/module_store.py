@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -102,10 +102,13 @@ class ModuleStore:
         expires = None if self._ttl is None else time.time() + self._ttl
         pinned = key in self._pinned
         stored = Stored(key, segment, seconds, label, namespace, expires, is_pinned=pinned)
+        taker = self._place(stored, self._working)
         self._forget(key)
-        self._place(stored, self._working)
-        for tier in self._lasting:
-            tier.put(stored, self.is_held)
+        for tier in self.tiers:
+            if tier.lasts:
+                tier.put(stored, self.is_held)
+            elif tier is not taker:
+                tier.remove(key)
         self._out[key] = segment
         return segment
 
@@ -113,6 +116,15 @@ class ModuleStore:
         for tier in self.tiers:
             tier.remove(key)
         self._forget(key)
+
+    def __iter__(self) -> Iterator[SegmentKey]:
+        """Of all that lies in memory, as it is now."""
+        return iter([key for tier in self._working for key in tier])
+
+    def clear(self) -> None:
+        """Forget what lies in memory, and on disk too what of it lies there."""
+        for key in self:
+            self.remove(key)
 
     def where(self, key: SegmentKey) -> str | None:
         """The name of the first tier that has it."""
@@ -153,6 +165,8 @@ class ModuleStore:
     def prefetch(self, keys: Iterable[SegmentKey]) -> None:
         """Begin to read and check those that are not in memory, in other threads; `get` takes what
         has come. What was prefetched before and not taken is dropped."""
+        if not self._lasting:
+            return
         coming: dict[tuple[str, SegmentKey], Future[Callable[[], Stored | None]]] = {}
         for key in dict.fromkeys(keys):
             if any(tier.about(key) for tier in self._working):
@@ -185,6 +199,11 @@ class ModuleStore:
             self._claims.release(key)
 
     @property
+    def lasts(self) -> bool:
+        """Whether it survives the process."""
+        return bool(self._lasting)
+
+    @property
     def hits(self) -> int:
         return self.hits_by.total()
 
@@ -208,7 +227,8 @@ class ModuleStore:
 
     def close(self) -> None:
         """Write down what is not yet; the store is of no use afterwards."""
-        self._readers.shutdown(cancel_futures=True)
+        if self._lasting:
+            self._readers.shutdown(cancel_futures=True)
         for tier in self.tiers:
             tier.close()
         if self._claims is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -117,6 +117,8 @@ class Tier(Protocol):
     def remove(self, key: SegmentKey) -> None: ...
 
     def pin(self, key: SegmentKey, is_pinned: bool) -> None: ...
+
+    def __iter__(self) -> Iterator[SegmentKey]: ...
 
     def origins(self, digest: str) -> list[int]: ...
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import logging
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,26 +19,23 @@ log = logging.getLogger("pml")
 INDEX = "index.sqlite"
 
 
-def open_index(files: Files) -> tuple[Index, int]:
-    """The index, and how many damaged files were found on the way."""
-    path = files.folder / INDEX
-    try:
-        if path.exists():
-            return _checked(path), 0
-    except sqlite3.OperationalError:
-        raise
-    except sqlite3.DatabaseError as error:
-        log.warning("store: %s: %s; it is made anew", path, error)
+def open_index(files: Files, bad: int | None = None) -> tuple[Index, int]:
+    """The index, and how many damaged files were found on the way. One whose inode is `bad` is
+    known to be damaged."""
     with _alone(files):
         try:
-            if path.exists():
-                return _checked(path), 0  # another process has made it meanwhile
-        except sqlite3.DatabaseError:
-            pass
+            if (index := _checked(files.folder / INDEX, bad)) is not None:
+                return index, 0
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError as error:
+            log.warning("store: %s: %s; its index is made anew", files.folder, error)
         return _made_anew(files)
 
 
-def _checked(path: Path) -> Index:
+def _checked(path: Path, bad: int | None) -> Index | None:
+    if not path.exists() or path.stat().st_ino == bad:
+        return None
     index = Index(path)
     try:
         index.sums  # noqa: B018
@@ -94,7 +92,10 @@ def row_of(files: Files, name: str) -> Row | None:
 
 @contextmanager
 def _alone(files: Files) -> Iterator[None]:
-    """One process at a time makes an index anew."""
-    with (files.folder / "recovery").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    """One process at a time opens an index, or makes it."""
+    handle = os.open(files.folder / "opening", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(handle)

@@ -153,12 +153,13 @@ def test_encoding_is_cancelled_between_forwards(
         cache.encode_schema("s", lambda _, n: told.append(n), cancelled=lambda: len(told) > 3)
     assert 3 < len(told) < 8
     kept = {cache.key_of(state): state for state in cache.schemas["s"].usable}
-    for key, segment in cache.store.segments.items():
-        assert segment.num_tokens == len(kept[key].tokens)
+    for key in cache.store:
+        segment = cache.store.get(key)
+        assert segment is not None and segment.num_tokens == len(kept[key].tokens)
     with pytest.raises(Cancelled):
         cache.encode(cache.plan(OTHER), cancelled=lambda: True)
     cache.encode_schema("s")
-    assert kept.keys() == cache.store.segments.keys()
+    assert kept.keys() == {*cache.store}
 
 
 def _placed(*sizes: int) -> list[Placed]:

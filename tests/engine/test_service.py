@@ -151,7 +151,7 @@ def test_requests_cancelled_at_random_leave_nothing(model: LoadedModel, count: i
     def ask(seed: int) -> str:
         mine = Random(seed)
         if mine.random() < 0.1:
-            service.call(lambda cache: cache.store.segments.clear())
+            service.call(lambda cache: cache.store.clear())
         prompt, length = mine.choice(PROMPTS), mine.choice((1, 8, 60))
         handle = service.submit(prompt, max_tokens=length, timeout=None)
         if mine.random() < 0.5:
@@ -181,5 +181,7 @@ def test_requests_cancelled_at_random_leave_nothing(model: LoadedModel, count: i
     other.add_schema(SCHEMA)
     for prompt in PROMPTS:
         other.encode(other.plan(prompt))
-    for key, segment in cache.store.segments.items():
-        assert torch.equal(segment.block, other.store.segments[key].block)
+    for key in cache.store:
+        segment, expected = cache.store.get(key), other.store.get(key)
+        assert segment is not None and expected is not None
+        assert torch.equal(segment.block, expected.block)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from strategies import Case
 from torch import Tensor
@@ -23,10 +25,10 @@ def assert_same(actual: Tensor, expected: Tensor, tolerance: float = 1e-9) -> No
     assert difference <= tolerance, f"differs by {difference:.2e} of the scale {scale:.2e}"
 
 
-def encoded(cache: PromptCache, plan: PromptPlan) -> dict[State, KVSegment]:
+def encoded(cache: PromptCache, plan: PromptPlan) -> Mapping[State, KVSegment]:
     """The stored segments of a plan's states, encoded if they are not there yet."""
     cache.prefill(plan)
-    segments = {state: cache.store.segments[cache.key_of(state)] for state in plan.states}
+    segments, _ = cache.segments(plan.states)
     assert all(segment.num_tokens == len(state.tokens) for state, segment in segments.items())
     return segments
 

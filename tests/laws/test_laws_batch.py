@@ -100,7 +100,7 @@ def test_law_12_a_batch_is_its_prompts_one_by_one(
         expected = [cache.generate(p, **o) for p, o in zip(plans, options, strict=True)]
     cold = data.draw(st.integers(0, 3)) == 0
     if cold:
-        cache.store.segments.clear()
+        cache.store.clear()
     with pytest.MonkeyPatch.context() as patch, drawn_from() as together:
         patch.setattr(pml.bases, "SHARED", data.draw(st.sampled_from((1, 4, 24))))
         patch.setattr(pml.batch, "CHUNK", data.draw(st.sampled_from((2, 256, 256))))

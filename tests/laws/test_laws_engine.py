@@ -318,8 +318,9 @@ def test_law_08_unselected_modules_change_nothing(case: Case) -> None:
 def _poison(cache: PromptCache, prompt: Prompt) -> None:
     """Make every stored number NaN that the prompt has no right to read."""
     needed = {cache.key_of(state) for state in cache.plan(prompt).states}
-    for key, segment in cache.store.segments.items():
-        if key not in needed:
+    for key in cache.store:
+        segment = cache.store.get(key)
+        if key not in needed and segment is not None:
             nan = torch.full_like(segment.block, float("nan"))
             cache.store.put(key, KVSegment(nan, segment.offsets, segment.origin))
 

@@ -218,8 +218,8 @@ def test_the_choice_of_states_knows_nothing_of_the_store(case: Case, random: Ran
     cache = case.cold()
     cache.encode_schema("s")
     store = cache.store
-    for key in [key for key in store.segments if random.random() < 0.5]:
-        del store.segments[key]
+    for key in [key for key in store if random.random() < 0.5]:
+        store.remove(key)
     assert cache.plan(case.prompt) == case.plan
     missing, hits, misses = cache.missing(case.plan), store.hits, store.misses
     prefilled = cache.prefill(case.prompt)
