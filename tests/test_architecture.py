@@ -45,6 +45,7 @@ ORDER = {
         steps reference encoder
         store.keys store.policy store.protocols store.form store.memory store.files store.index
         store.recovery store.disk store.claims store.module_store store.opening store
+        store.codec store.remote
         assembly deviation library completion
         bases request batch chat engine service explain estimate compare demo
         cli.documents cli.output cli.language cli.checking cli.formatting cli.compile
