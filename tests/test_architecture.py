@@ -47,6 +47,7 @@ ORDER = {
         quality steps reference encoder
         store.keys store.policy store.protocols store.form store.memory store.files store.index
         store.recovery store.disk store.claims store.module_store store.opening store
+        store.codec store.remote
         assembly deviation measured library completion
         bases request batch chat engine service explain estimate compare demo
         eval eval.items eval.score eval.tasks eval.modes eval.question eval.run eval.plot

@@ -53,7 +53,7 @@ class Native:
 
 def dump(stored: Stored, codec: Codec) -> bytes:
     """The file's bytes."""
-    packed = codec.pack(stored.segment)
+    packed = stored.packed or codec.pack(stored.segment)
     tensors = {name: tensor.cpu().contiguous() for name, tensor in packed.tensors.items()}
     tensors["tokens"] = torch.tensor(stored.key.tokens, dtype=torch.long)
     metadata = {

@@ -60,7 +60,7 @@ class MemoryTier:
         self.remove(stored.key)
         evicted = self._make_room(stored.segment.num_bytes, is_held)
         segment = self._moved(stored.segment)
-        self._stored[stored.key] = _twin(replace(stored, segment=segment))
+        self._stored[stored.key] = _twin(replace(stored, segment=segment, packed=None))
         self._origins.setdefault(stored.key.digest, {})[stored.key.origin] = None
         self._order.add(stored.key, num_bytes=segment.num_bytes, seconds=stored.cost)
         self.num_bytes += segment.num_bytes

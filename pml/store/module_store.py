@@ -97,11 +97,13 @@ class ModuleStore:
     ) -> KVSegment:
         """Keep a segment in place of any other of that key. What `get` will give, which is another
         where the codec rounds. Raises `StoreFull` where nothing may be evicted for it."""
+        packed = None
         if not self.codec.is_exact:
-            segment = self.codec.unpack(self.codec.pack(segment))
+            packed = self.codec.pack(segment)
+            segment = self.codec.unpack(packed)
         expires = None if self._ttl is None else time.time() + self._ttl
         pinned = key in self._pinned
-        stored = Stored(key, segment, seconds, label, namespace, expires, is_pinned=pinned)
+        stored = Stored(key, segment, seconds, label, namespace, expires, pinned, packed)
         taker = self._place(stored, self._working)
         self._forget(key)
         for tier in self.tiers:

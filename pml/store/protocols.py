@@ -26,7 +26,8 @@ class StoreFull(StoreError):
 @dataclass(frozen=True, eq=False)
 class Stored:
     """A segment and what is known of it: the `seconds` that encoding it took, a `label` for people,
-    the tenant's `namespace`, and when it `expires`, as `time.time` counts."""
+    the tenant's `namespace`, when it `expires`, as `time.time` counts, and the `packed` form that a
+    rounded segment was restored from: packed once more it would be rounded once more."""
 
     key: SegmentKey
     segment: KVSegment
@@ -35,6 +36,7 @@ class Stored:
     namespace: str = ""
     expires: float | None = None
     is_pinned: bool = False
+    packed: Packed | None = None
 
     @property
     def cost(self) -> float:
