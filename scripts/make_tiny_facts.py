@@ -8,13 +8,9 @@ Four documents and one question a line, the three kinds in turn; the same for th
 from __future__ import annotations
 
 import json
-import sys
 from itertools import islice
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-
-from scripts.tiny.facts import KINDS, samples
+from tiny.facts import KINDS, samples
 
 SEED, DOCUMENTS, EACH = 20261124, 4, 200
 

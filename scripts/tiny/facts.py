@@ -61,14 +61,17 @@ def samples(
 ) -> Iterator[Sample]:
     """Endlessly many samples of `size` documents, the same ones for the same seed.
 
-    Plain documents have no friends and no journeys, and so questions of the kind `one` only.
+    Plain documents have one sentence, the same for everyone but for the names, so that only who is
+    asked for tells the answer.
     """
     chance = random.Random(seed)
     while True:
         names = _names(chance, held_out)
         people = [_Person(next(names)) for _ in range(size)]
-        _settle(people, chance, names)
-        if not plain:
+        if plain:
+            _settle(people, chance, names, [chance.choice([*FACTS])])
+        else:
+            _settle(people, chance, names, [*FACTS])
             _travel(people, chance, names)
             _befriend(people, chance)
         questions = [question for person in people for question in person.questions]
@@ -100,9 +103,11 @@ def _names(chance: random.Random, held_out: bool) -> Iterator[str]:
                 break
 
 
-def _settle(people: Sequence[_Person], chance: random.Random, names: Iterator[str]) -> None:
+def _settle(
+    people: Sequence[_Person], chance: random.Random, names: Iterator[str], facts: Sequence[str]
+) -> None:
     for index, person in enumerate(people):
-        for fact in chance.sample([*FACTS], 2):
+        for fact in chance.sample(facts, min(2, len(facts))):
             statement, question = FACTS[fact]
             place = person.facts[fact] = next(names)
             person.sentences.append(statement.format(person.name, place))
