@@ -61,17 +61,15 @@ def samples(
 ) -> Iterator[Sample]:
     """Endlessly many samples of `size` documents, the same ones for the same seed.
 
-    Plain documents have one sentence, the same for everyone but for the names, so that only who is
-    asked for tells the answer.
+    The same is told of everyone, so that only who is asked for tells the answer. Plain documents
+    have one sentence.
     """
     chance = random.Random(seed)
     while True:
         names = _names(chance, held_out)
         people = [_Person(next(names)) for _ in range(size)]
-        if plain:
-            _settle(people, chance, names, [chance.choice([*FACTS])])
-        else:
-            _settle(people, chance, names, [*FACTS])
+        _settle(people, chance, names, chance.sample([*FACTS], 1 if plain else 2))
+        if not plain:
             _travel(people, chance, names)
             _befriend(people, chance)
         questions = [question for person in people for question in person.questions]
@@ -106,8 +104,9 @@ def _names(chance: random.Random, held_out: bool) -> Iterator[str]:
 def _settle(
     people: Sequence[_Person], chance: random.Random, names: Iterator[str], facts: Sequence[str]
 ) -> None:
+    """`facts` are told of everyone."""
     for index, person in enumerate(people):
-        for fact in chance.sample(facts, min(2, len(facts))):
+        for fact in facts:
             statement, question = FACTS[fact]
             place = person.facts[fact] = next(names)
             person.sentences.append(statement.format(person.name, place))

@@ -37,7 +37,7 @@ from tiny.rows import (
 
 @dataclass(frozen=True)
 class Stage:
-    """Samples of `documents`."""
+    """Samples of `documents`; a third of the later stages' steps are of the first stage's."""
 
     documents: tuple[int, ...]
     plain: bool = False
@@ -46,8 +46,7 @@ class Stage:
 
 STAGES = (
     Stage((2, 3, 4), plain=True),
-    Stage((2,)),
-    Stage((2, 3)),
+    Stage((2, 3, 4)),
     Stage((2, 3, 4), gaps=True),
 )
 MASTERED = 0.7
@@ -167,7 +166,7 @@ class Trainer:
             progress.stage, progress.mastery = progress.stage + 1, 0.0
 
     def _batch(self, chance: random.Random) -> Batch:
-        recipe, stage = self.recipe, STAGES[self.progress.stage]
+        recipe, stage = self.recipe, STAGES[self.progress.stage if chance.random() < 2 / 3 else 0]
         assert self._tokenizer.bos_id is not None
         size = chance.choice(stage.documents)
         drawn = samples(chance.randrange(1 << 48), size, plain=stage.plain)
