@@ -1,6 +1,6 @@
 """The curves of `losses.csv` of all tiny checkpoints, as a picture: `docs/training.svg`.
 
-python scripts/tiny/plot.py > docs/training.svg
+python scripts/plot_tiny.py > docs/training.svg
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-WEIGHTS = Path(__file__).parent.parent.parent / "weights"
+WEIGHTS = Path(__file__).parent.parent / "weights"
 WIDTH, HEIGHT, LEFT, TOP = 720, 300, 40, 16
 MOST = 4.0
 COLOURS = {
