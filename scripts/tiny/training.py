@@ -67,7 +67,7 @@ class Recipe:
     first_stage: int = 0
 
 
-ORDINARY = Recipe(steps=2000)
+ORDINARY = Recipe(steps=1200)
 MODULAR = Recipe(steps=600, seed=1, modular=True, first_stage=len(STAGES) - 1)
 
 
