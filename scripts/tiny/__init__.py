@@ -1,0 +1,1 @@
+"""The tiny checkpoints `weights/tiny-*`: their data, their tokenizer, their training."""
