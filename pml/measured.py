@@ -72,6 +72,8 @@ def attended(
     """The positions of the imported modules whose tokens get the most attention, by the mean over
     layers, heads and the prompt's last `LAST` fresh tokens: about `share` of all cached tokens."""
     modules = {name: _positions(spans) for name, spans in _modules(plan).items()}
+    if not modules:
+        return frozenset()
     scratch.bring(placed_segments(plan, segments), plan.num_fresh)
     tokens, positions = fresh_tokens(plan)
     if tokens[:-LAST]:

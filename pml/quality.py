@@ -19,7 +19,7 @@ Quality = Literal["fast", "balanced", "exact"]
 
 QUALITIES: dict[Quality, Recompute] = {
     "fast": Recompute(),
-    "balanced": Recompute(attended=0.4),
+    "balanced": Recompute(attended=0.6),
     "exact": Recompute(unseen=True),
 }
 

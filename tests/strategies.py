@@ -53,7 +53,7 @@ from pml.nodes import (
     places_of,
 )
 from pml.plan import PromptPlan
-from pml.recompute import Recompute
+from pml.recompute import Deviation, Recompute
 from pml.schema import scaffold_paths
 from pml.states import ATTENTIONS
 from pml.store import ModuleStore
@@ -482,6 +482,8 @@ def recomputes() -> st.SearchStrategy[Recompute]:
         after_parameters=st.integers(0, 3),
         positions=st.frozensets(st.integers(0, 60), max_size=12),
         deviating=st.sampled_from((0.0, 0.0, 0.15, 0.5)),
+        deviation=st.sampled_from(get_args(Deviation)),
+        attended=st.sampled_from((0.0, 0.0, 0.2, 0.5)),
     )
 
 

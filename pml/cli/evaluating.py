@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,8 +17,10 @@ from pml.cli.documents import ModelFlag
 from pml.cli.output import aligned
 
 if TYPE_CHECKING:
+    from minillm.checkpoint import LoadedModel
     from pml.eval.items import Item
     from pml.eval.modes import Mode
+    from pml.eval.run import Results, Settings
     from pml.eval.tasks import Task
 
 Row = tuple[str, ...]
@@ -61,38 +66,60 @@ def evaluate(
 
     chosen_task, chosen = _task(task), _modes(modes)
     items = _items(chosen_task, data, documents, left_out, count)
-    if not verbose:
-        logging.getLogger("pml").setLevel(logging.ERROR)  # `joint` is asked for knowingly
     loaded = load_model(model, dtype, "cpu", threads)
-    from pml.eval.run import Results, Settings
-    from pml.eval.run import evaluate as ask
+    from pml.eval.run import Settings
     from pml.eval.summary import HEAD, cells, drawn, summarise
 
     number = chosen_task.documents if documents is None else documents
     settings = Settings(task, loaded.fingerprint, dtype.value, number, left_out)
     path = out / f"{loaded.name}-{task}-{number}.jsonl"
-    try:
-        results = Results(path, settings)
-    except ValueError as error:
-        raise Failure(str(error)) from None
-    note(f"{len(items)} questions, {len(chosen)} modes; results in {path}")
-    with Bar("asking", len(items)) as bar:
-        ask(loaded, chosen_task, items, chosen, results, lambda done, _: bar.show(done))
-    rows = summarise(items, list(dict.fromkeys([FULL, *(m.name for m in chosen)])), results.results)
+    results = _results(loaded, chosen_task, items, chosen, settings, path)
+    names = dict.fromkeys([FULL, *(mode.name for mode in chosen)])
+    rows = summarise(items, [*names], results.results)
     title = f"{task}, {loaded.name}, {dtype.value}: {len(items)} questions, {number} documents each"
     if svg is not None:
         svg.write_text(drawn(title, rows), encoding="utf-8")
     if as_json:
-        print_json(
-            {
-                "settings": {**settings.__dict__, "model_name": loaded.name},
-                "timings": ["speedup"],
-                "rows": [row.as_json() for row in rows],
-            }
-        )
+        told = {**asdict(settings), "model_name": loaded.name}
+        rows_told = [row.as_json() for row in rows]
+        print_json({"settings": told, "timings": ["speedup"], "rows": rows_told})
     else:
         _show(title, HEAD, [cells(row) for row in rows], markdown)
         note("intervals hold 95 % (bootstrap over sets of documents); the last column is a timing")
+
+
+def _results(
+    model: LoadedModel,
+    task: Task,
+    items: list[Item],
+    modes: list[Mode],
+    settings: Settings,
+    path: Path,
+) -> Results:
+    """All results, those that the file at `path` lacks asked for first."""
+    from pml.eval.run import Results
+    from pml.eval.run import evaluate as ask
+
+    try:
+        results = Results(path, settings)
+    except ValueError as error:
+        raise Failure(str(error)) from None
+    note(f"{len(items)} questions, {len(modes)} modes; results in {path}")
+    with _without_warnings(), Bar("asking", len(items)) as bar:
+        ask(model, task, items, modes, results, lambda done, _: bar.show(done))
+    return results
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """`joint` is asked for knowingly, at every question."""
+    log = logging.getLogger("pml")
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
 
 
 def gaps(

@@ -194,6 +194,18 @@ def test_law_14_everything_recomputed_is_full_prefill(case: Case) -> None:
     assert_same(case.cache.prefill(plan).logits, full)
 
 
+@given(cases())
+def test_law_14_what_has_not_seen_all_recomputed_is_full_prefill(case: Case) -> None:
+    """Law 14 for `quality="exact"`: what is left of the stored states are those of a full prefill.
+
+    Catches a state that is taken for one of the prompt's own pass though it saw less, something
+    else, or the same elsewhere.
+    """
+    plan = case.cache.plan(case.prompt, recompute=Recompute(unseen=True))
+    full = full_prefill(case.model, plan, at_own_positions=True)
+    assert_same(case.cache.prefill(plan).logits, full)
+
+
 @st.composite
 def scaffolded(draw: st.DrawFn) -> tuple[PromptCache, Prompt]:
     """A schema with a scaffold of some modules, and the prompt of these in the schema's order."""
