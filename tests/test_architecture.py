@@ -44,11 +44,11 @@ ORDER = {
         lsp.hover lsp.completion lsp.places lsp.answers lsp.server
         steps reference encoder
         store.keys store.policy store.protocols store.form store.memory store.files store.index
-        store.recovery store.disk store.claims store.module_store store.opening store
+        store.recovery store.disk store.upkeep store.claims store.module_store store.opening store
         assembly deviation library completion
         bases request batch chat engine service explain estimate compare demo
         cli.documents cli.output cli.language cli.checking cli.formatting cli.compile
-        cli.editing cli.discovering cli.running cli.chatting cli
+        cli.editing cli.discovering cli.running cli.chatting cli.storing cli
     """,
 }
 """A module imports only from those before it in its own list, and `pml` from all of `minillm`."""

@@ -17,6 +17,7 @@ from pml.cli.editing import language, lsp
 from pml.cli.formatting import fmt
 from pml.cli.language import draw_map
 from pml.cli.running import compare, demo, explain, run
+from pml.cli.storing import store
 
 app = typer.Typer(
     cls=PMLCommands,
@@ -35,6 +36,7 @@ app.command()(chat)
 app.command()(explain)
 app.command()(compare)
 app.command()(demo)
+app.add_typer(store, name="store")
 app.command()(lsp)
 app.command()(language)
 

@@ -28,6 +28,7 @@ from pml.cli.documents import (
     LayoutFlag,
     ModelFlag,
     SchemaArgument,
+    StoreFlag,
     read_schema,
     tell,
 )
@@ -53,6 +54,7 @@ def chat(
     threads: ThreadsFlag = None,
     layout: LayoutFlag = None,
     attention: AttentionFlag = None,
+    store: StoreFlag = None,
     verbose: VerboseFlag = False,
 ) -> None:
     """Talk over a schema: a line is a user's turn, one that starts with `<` is PML."""
@@ -62,7 +64,7 @@ def chat(
     draw = sampling(temperature, top_k, top_p, seed)
     from pml.engine import PromptCache
 
-    cache = PromptCache(loaded, attention=attention, layout=layout)
+    cache = PromptCache(loaded, attention=attention, layout=layout, store=store)
     cache.add_schema(parsed)
     talk = cache.chat(parsed.name)
     has_roles = {"user", "assistant"} <= loaded.tokenizer.roles.keys()

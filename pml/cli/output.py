@@ -68,8 +68,8 @@ def span_table(explained: dict[str, Any]) -> str:
         names = (span["context_kind"] or "", span["path"])
         rows.append((str(span["index"]), span["kind"], state, *numbers, *names, seen, _where(span)))
     if any(span["moved"] for span in explained["spans"]):
-        return _aligned(rows, right=(0, 3, 4, 5, 6))
-    return _aligned([(*row[:5], *row[6:]) for row in rows], right=(0, 3, 4, 5))
+        return aligned(rows, right=(0, 3, 4, 5, 6))
+    return aligned([(*row[:5], *row[6:]) for row in rows], right=(0, 3, 4, 5))
 
 
 def _where(span: dict[str, Any]) -> str:
@@ -113,7 +113,7 @@ def comparison_table(found: Comparison, width: int) -> str:
     each = (width - 3) // 2
     return "\n".join(
         [
-            _aligned(rows, right=(1, 2, 3)),
+            aligned(rows, right=(1, 2, 3)),
             "",
             f"cached logits and oracle's: {distance:.2g} apart at most, in a range of {spread:.3g}",
             f"answers: {same}",
@@ -125,7 +125,7 @@ def comparison_table(found: Comparison, width: int) -> str:
     )
 
 
-def _aligned(rows: Sequence[Sequence[str]], right: tuple[int, ...]) -> str:
+def aligned(rows: Sequence[Sequence[str]], right: tuple[int, ...]) -> str:
     """Columns two blanks apart, those in `right` aligned to the right."""
     widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
 

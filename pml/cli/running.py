@@ -36,6 +36,7 @@ from pml.cli.documents import (
     ModelFlag,
     PromptArgument,
     SchemaArgument,
+    StoreFlag,
     read_prompt,
     read_schema,
 )
@@ -60,6 +61,7 @@ class Running:
     threads: int | None
     attention: str | None
     layout: str | None
+    store: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,9 @@ class Session:
         loaded = load_model(model, running.dtype, running.device, running.threads)
         from pml.engine import PromptCache
 
-        cache = PromptCache(loaded, attention=running.attention, layout=running.layout)
+        cache = PromptCache(
+            loaded, attention=running.attention, layout=running.layout, store=running.store
+        )
         cache.add_schema(schema)
         return cls(cache, document, cache.plan(document.data, document.file))
 
@@ -114,14 +118,16 @@ def run(
     threads: ThreadsFlag = None,
     layout: LayoutFlag = None,
     attention: AttentionFlag = None,
+    store: StoreFlag = None,
     verbose: VerboseFlag = False,
 ) -> None:
     """Answer a prompt as the words come; what it took goes to stderr."""
-    running = Running(dtype, device, threads, attention, layout)
+    running = Running(dtype, device, threads, attention, layout, store)
     session = Session.open(schema, prompt, model, running)
     draw = sampling(temperature, top_k, top_p, seed)
     encoded = session.encode()
     answer = _answer(session, encoded, max_tokens, draw, stop or (), quiet=as_json)
+    session.cache.store.close()
     if as_json:
         print_json(answer)
     else:
@@ -191,10 +197,11 @@ def explain(
     threads: ThreadsFlag = None,
     layout: LayoutFlag = None,
     attention: AttentionFlag = None,
+    store: StoreFlag = None,
     verbose: VerboseFlag = False,
 ) -> None:
     """Show a compiled prompt: each span, its positions, what it sees, whether it is stored."""
-    running = Running(dtype, device, threads, attention, layout)
+    running = Running(dtype, device, threads, attention, layout, store)
     session = Session.open(schema, prompt, model, running)
     from pml.explain import explain as explain_plan
 
