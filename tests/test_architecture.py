@@ -46,14 +46,14 @@ ORDER = {
         lsp.hover lsp.completion lsp.places lsp.answers lsp.server
         quality steps reference encoder
         store.keys store.policy store.protocols store.form store.memory store.files store.index
-        store.recovery store.disk store.claims store.module_store store.opening store
+        store.recovery store.disk store.upkeep store.claims store.module_store store.opening store
         store.codec store.remote
         assembly deviation measured library completion
         bases request batch chat engine service explain estimate compare demo
         eval eval.items eval.score eval.tasks eval.modes eval.question eval.run eval.plot
         eval.summary eval.gaps eval.page
         cli.documents cli.output cli.language cli.checking cli.formatting cli.compile
-        cli.editing cli.discovering cli.running cli.chatting cli.evaluating cli
+        cli.editing cli.discovering cli.running cli.chatting cli.evaluating cli.storing cli
     """,
 }
 """A module imports only from those before it in its own list, and `pml` from all of `minillm`."""

@@ -18,6 +18,7 @@ from pml.cli.evaluating import evaluate, gaps
 from pml.cli.formatting import fmt
 from pml.cli.language import draw_map
 from pml.cli.running import compare, demo, explain, run
+from pml.cli.storing import store
 
 app = typer.Typer(
     cls=PMLCommands,
@@ -38,6 +39,7 @@ app.command()(compare)
 app.command()(demo)
 app.command("eval")(evaluate)
 app.command()(gaps)
+app.add_typer(store, name="store")
 app.command()(lsp)
 app.command()(language)
 

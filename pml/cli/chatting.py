@@ -30,6 +30,7 @@ from pml.cli.documents import (
     QualityFlag,
     QualityName,
     SchemaArgument,
+    StoreFlag,
     read_schema,
     tell,
 )
@@ -56,6 +57,7 @@ def chat(
     layout: LayoutFlag = None,
     attention: AttentionFlag = None,
     quality: QualityFlag = QualityName.fast,
+    store: StoreFlag = None,
     verbose: VerboseFlag = False,
 ) -> None:
     """Talk over a schema: a line is a user's turn, one that starts with `<` is PML."""
@@ -65,7 +67,7 @@ def chat(
     draw = sampling(temperature, top_k, top_p, seed)
     from pml.engine import PromptCache
 
-    cache = PromptCache(loaded, attention=attention, layout=layout, quality=quality)
+    cache = PromptCache(loaded, attention=attention, layout=layout, quality=quality, store=store)
     cache.add_schema(parsed)
     talk = cache.chat(parsed.name)
     has_roles = {"user", "assistant"} <= loaded.tokenizer.roles.keys()

@@ -48,6 +48,10 @@ ModelFlag = Annotated[
     Path,
     typer.Option("--model", metavar="DIR", envvar="PML_MODEL", help="A converted checkpoint."),
 ]
+StoreFlag = Annotated[
+    Path | None,
+    typer.Option("--store", metavar="DIR", help="Keep states there, and take what is there."),
+]
 LayoutFlag = Annotated[
     LayoutName | None, typer.Option("--layout", help="Instead of what the schema says.")
 ]

@@ -38,6 +38,7 @@ from pml.cli.documents import (
     QualityFlag,
     QualityName,
     SchemaArgument,
+    StoreFlag,
     read_prompt,
     read_schema,
 )
@@ -63,6 +64,7 @@ class Running:
     attention: str | None
     layout: str | None
     quality: str
+    store: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,7 @@ class Session:
             attention=running.attention,
             layout=running.layout,
             quality=running.quality,
+            store=running.store,
         )
         cache.add_schema(schema)
         return cls(cache, document, cache.plan(document.data, document.file))
@@ -123,14 +126,16 @@ def run(
     layout: LayoutFlag = None,
     attention: AttentionFlag = None,
     quality: QualityFlag = QualityName.fast,
+    store: StoreFlag = None,
     verbose: VerboseFlag = False,
 ) -> None:
     """Answer a prompt as the words come; what it took goes to stderr."""
-    running = Running(dtype, device, threads, attention, layout, quality)
+    running = Running(dtype, device, threads, attention, layout, quality, store)
     session = Session.open(schema, prompt, model, running)
     draw = sampling(temperature, top_k, top_p, seed)
     encoded = session.encode()
     answer = _answer(session, encoded, max_tokens, draw, stop or (), quiet=as_json)
+    session.cache.store.close()
     if as_json:
         print_json(answer)
     else:
@@ -201,10 +206,11 @@ def explain(
     layout: LayoutFlag = None,
     attention: AttentionFlag = None,
     quality: QualityFlag = QualityName.fast,
+    store: StoreFlag = None,
     verbose: VerboseFlag = False,
 ) -> None:
     """Show a compiled prompt: each span, its positions, what it sees, whether it is stored."""
-    running = Running(dtype, device, threads, attention, layout, quality)
+    running = Running(dtype, device, threads, attention, layout, quality, store)
     session = Session.open(schema, prompt, model, running)
     from pml.explain import explain as explain_plan
 

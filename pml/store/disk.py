@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from pml.store.files import Files, name_of, stamp_of
-from pml.store.form import Damaged, Native, checksum, dump, load_mapped
-from pml.store.index import Index, Row
+from pml.store.form import Damaged, Native, checksum, dump, load, load_mapped
+from pml.store.index import DamagedIndex, Index, Row, judged
 from pml.store.keys import SegmentKey
 from pml.store.policy import CostAware, Policy, Use
-from pml.store.protocols import About, Codec, Held, Reading, Stored
+from pml.store.protocols import About, Codec, Held, Reading, Stored, StoreError
 from pml.store.recovery import open_index
 
 log = logging.getLogger("pml")
@@ -62,10 +62,10 @@ class DiskTier:
 
     @property
     def num_bytes(self) -> int:
-        return self._asked(lambda: self.index.sums)[1]
+        return self.asked(lambda: self.index.sums)[1]
 
     def find(self, key: SegmentKey) -> Row | None:
-        return self._asked(lambda: self.index.find(key))
+        return self.asked(lambda: self.index.find(key))
 
     def get(self, key: SegmentKey) -> Stored | None:
         reading = self.reading(key)
@@ -96,20 +96,36 @@ class DiskTier:
 
     def _take(self, row: Row, found: tuple[Stored, Row] | Exception) -> Stored | None:
         if isinstance(found, Exception):
-            self._asked(lambda: self._put_aside(row, found))
+            self.asked(lambda: self._put_aside(row, found))
             return None
         stored, checked = found
         if checked != row:
             values = {"checksum": checked.checksum, "stamp": checked.stamp}
-            self._asked(lambda: self.index.update(row.key, **values))
+            self.asked(lambda: self.index.update(row.key, **values))
         self._uses[row.key] = self._uses.get(row.key, 0) + 1
         if len(self._uses) >= MOST_NOTED:
             self.note_uses()
         return stored
 
+    def check(self, row: Row) -> bool:
+        """Whether a file is what it was; a damaged one is put aside."""
+        return self._take(row, self._read(row)) is not None
+
+    def adopt(self, data: bytes) -> bool:
+        """Take a state as another store has written it, unless there is one of its key; whether it
+        is new here. Raises `StoreError`."""
+        try:
+            stored = load(data, self.codec)
+        except Damaged as error:
+            raise StoreError(f"no state: {error}") from None
+        if self.find(stored.key) is not None:
+            return False
+        self.asked(lambda: self._put(stored, lambda _: False))
+        return True
+
     def put(self, stored: Stored, is_held: Held) -> list[Stored]:
         try:
-            self._asked(lambda: self._put(stored, is_held))
+            self.asked(lambda: self._put(stored, is_held))
         except (OSError, sqlite3.Error) as error:
             self.failures += 1
             log.warning("store: %s was not written to disk: %s", stored.label, error)
@@ -118,16 +134,22 @@ class DiskTier:
     def remove(self, key: SegmentKey) -> None:
         row = self.find(key)
         if row is not None:
-            self._asked(lambda: self._remove([row]))
+            self.asked(lambda: self._remove([row]))
 
     def __iter__(self) -> Iterator[SegmentKey]:
-        return iter([row.key for row in self._asked(self.index.rows)])
+        return iter([row.key for row in self.rows()])
+
+    def rows(
+        self, prefix: str = "", after: tuple[str, int] | None = None, limit: int = -1
+    ) -> list[Row]:
+        """As `Index.rows`."""
+        return self.asked(lambda: self.index.rows(prefix, after, limit))
 
     def origins(self, digest: str) -> list[int]:
-        return self._asked(lambda: self.index.origins(digest))
+        return self.asked(lambda: self.index.origins(digest))
 
     def pin(self, key: SegmentKey, is_pinned: bool) -> None:
-        self._asked(lambda: self.index.update(key, pinned=int(is_pinned)))
+        self.asked(lambda: self.index.update(key, pinned=int(is_pinned)))
 
     def close(self) -> None:
         self.note_uses()
@@ -137,7 +159,7 @@ class DiskTier:
         """Write the uses since the last time to the index."""
         uses, self._uses = self._uses, {}
         if uses:
-            self._asked(lambda: self._note(uses))
+            self.asked(lambda: self._note(uses))
 
     def _note(self, uses: dict[SegmentKey, int]) -> None:
         with self.index.writing():
@@ -163,6 +185,8 @@ class DiskTier:
         except BaseException:
             new.unlink(missing_ok=True)
             raise
+        if self.index.find(stored.key) is None:
+            raise DamagedIndex("a state that was put is not found")
         self._remove_files(gone + ([old] if old and old.file != name else []))
 
     def _row(self, stored: Stored, name: str, data: bytes, old: Row | None) -> Row:
@@ -235,14 +259,13 @@ class DiskTier:
         self.damaged += 1
         log.warning("store: %s is damaged: %s; it is encoded anew", row.label, error)
 
-    def _asked(self, question: Callable[[], Result]) -> Result:
+    def asked(self, question: Callable[[], Result]) -> Result:
         """The index, asked; if it is found damaged or gone, once more after it was mended."""
         if self.index.is_in_place():
             try:
-                return question()
-            except sqlite3.OperationalError:
-                raise
-            except sqlite3.DatabaseError as error:
+                with judged():
+                    return question()
+            except DamagedIndex as error:
                 log.warning("store: %s: %s; its index is made anew", self.files.folder, error)
         self.index.close()
         self.index = self._open_index(self.index.inode)

@@ -7,11 +7,13 @@ never scanned to be opened: sums are kept by triggers.
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from pml.store.keys import SegmentKey
 
@@ -45,6 +47,30 @@ class Row:
         return SegmentKey(self.digest, self.origin, ())
 
 
+class DamagedIndex(Exception):
+    """What the index says cannot be; it can be made anew from the files."""
+
+
+PASSING = ("BUSY", "LOCKED", "FULL", "IOERR", "CANTOPEN", "READONLY", "NOMEM", "PERM")
+"""Errors of SQLite that are not about what the index holds."""
+
+NUMBER, MAYBE = (int, float), (int, float, type(None))
+TYPES: tuple[Any, ...] = (
+    str,
+    int,
+    str,
+    int,
+    str,
+    str,
+    MAYBE,
+    *3 * [str],
+    NUMBER,
+    MAYBE,
+    NUMBER,
+    int,
+    NUMBER,
+    int,
+)
 COLUMNS = ", ".join(field.name for field in fields(Row))
 SCHEMA = f"""
 CREATE TABLE states ({COLUMNS}, PRIMARY KEY (digest, origin)) WITHOUT ROWID;
@@ -63,8 +89,20 @@ PRAGMA user_version = {VERSION};
 """
 
 
+@contextmanager
+def judged() -> Iterator[None]:
+    """Errors of SQLite that come of a damaged file, as `DamagedIndex`."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        name = getattr(error, "sqlite_errorname", None) or ""
+        if name.removeprefix("SQLITE_").startswith(PASSING):
+            raise
+        raise DamagedIndex(str(error)) from error
+
+
 class Index:
-    """Raises `sqlite3.DatabaseError` where the file is damaged."""
+    """Raises `DamagedIndex` where what it finds cannot be; use it under `judged`."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -85,7 +123,7 @@ class Index:
                     for statement in _statements(SCHEMA):
                         self._db.execute(statement)
         if self._version() != VERSION:
-            raise sqlite3.DatabaseError(f"version {self._version()}, expected {VERSION}")
+            raise DamagedIndex(f"version {self._version()}, expected {VERSION}")
         self.inode = self._path.stat().st_ino
 
     def _version(self) -> int:
@@ -116,7 +154,7 @@ class Index:
     def find(self, key: SegmentKey) -> Row | None:
         where = "SELECT * FROM states WHERE digest = ? AND origin = ?"
         found = self._db.execute(where, (key.digest, key.origin)).fetchone()
-        return None if found is None else Row(*found)
+        return None if found is None else _row(found)
 
     def origins(self, digest: str) -> list[int]:
         rows = self._db.execute("SELECT origin FROM states WHERE digest = ?", (digest,))
@@ -136,6 +174,12 @@ class Index:
         where = f"UPDATE states SET {sets} WHERE digest = ? AND origin = ?"
         self._db.execute(where, (*values.values(), key.digest, key.origin))
 
+    def check(self) -> None:
+        """All of it, which takes a second for 10,000 states. Raises `DamagedIndex`."""
+        found = self._db.execute("PRAGMA integrity_check(1)").fetchone()
+        if found != ("ok",):
+            raise DamagedIndex(str(found))
+
     def has_file(self, name: str) -> bool:
         found = self._db.execute("SELECT 1 FROM states WHERE file = ?", (name,))
         return found.fetchone() is not None
@@ -143,8 +187,11 @@ class Index:
     @property
     def sums(self) -> tuple[int, int, float]:
         """States, bytes, and the policy's age."""
-        num_states, num_bytes, age = self._db.execute("SELECT * FROM sums").fetchone()
-        return num_states, num_bytes, age
+        found: tuple[Any, ...] = self._db.execute("SELECT * FROM sums").fetchone() or (None,)
+        if not all(isinstance(value, NUMBER) for value in found):
+            raise DamagedIndex(f"sums of {found}")
+        num_states, num_bytes, age = found
+        return int(num_states), int(num_bytes), float(age)
 
     def grow_old(self, age: float) -> None:
         self._db.execute("UPDATE sums SET age = max(age, ?)", (age,))
@@ -155,17 +202,35 @@ class Index:
         """In the order of their keys: those that begin with `prefix`, behind `after`."""
         where = "WHERE digest >= ? AND digest < ? AND (digest, origin) > (?, ?)"
         query = f"SELECT * FROM states {where} ORDER BY digest, origin LIMIT ?"
-        found = self._db.execute(query, (prefix, prefix + "g", *(after or ("", 0)), limit))
-        return [Row(*one) for one in found]
+        last = after or ("", 0)
+        values = (max(prefix, last[0]), prefix + "g", *last, limit)
+        found = self._db.execute(query, values)
+        return [_row(one) for one in found]
 
     def least_worthy(self) -> Iterator[Row]:
         """Those that may be evicted, the first one first."""
         query = "SELECT * FROM states WHERE pinned = 0 ORDER BY worth, used"
-        return (Row(*found) for found in self._db.execute(query))
+        return (_row(found) for found in self._db.execute(query))
 
     def unused_since(self, moment: float) -> list[Row]:
         query = "SELECT * FROM states WHERE used < ? AND pinned = 0 ORDER BY used"
-        return [Row(*found) for found in self._db.execute(query, (moment,))]
+        return [_row(found) for found in self._db.execute(query, (moment,))]
+
+
+def _row(found: tuple[Any, ...]) -> Row:
+    if not all(isinstance(value, kind) for value, kind in zip(found, TYPES, strict=True)):
+        raise DamagedIndex("a row of wrong types")
+    return checked(Row(*found))
+
+
+def checked(row: Row) -> Row:
+    """The row, if it can be one. Raises `DamagedIndex`."""
+    if not (_SHA256.fullmatch(row.digest) and _SHA256.fullmatch(row.file)):
+        raise DamagedIndex("a row whose file cannot be")
+    return row
+
+
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 
 def _statements(script: str) -> Iterator[str]:

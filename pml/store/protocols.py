@@ -8,6 +8,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from minillm.errors import LoadError
 from minillm.kv import KVSegment
 from pml.store.keys import SegmentKey
 
@@ -15,7 +16,7 @@ Held = Callable[[SegmentKey], bool]
 """Whether a state may not be evicted: it is pinned, or somebody uses it."""
 
 
-class StoreError(Exception):
+class StoreError(LoadError):
     """The store cannot do what it is asked; one line."""
 
 

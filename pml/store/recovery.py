@@ -5,14 +5,13 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from pml.store.files import Files
-from pml.store.form import Damaged, read_metadata
-from pml.store.index import Index, Row
+from pml.store.form import Damaged, read_metadata, sha256_of
+from pml.store.index import DamagedIndex, Index, Row, checked, judged
 
 log = logging.getLogger("pml")
 
@@ -24,11 +23,10 @@ def open_index(files: Files, bad: int | None = None) -> tuple[Index, int]:
     known to be damaged."""
     with _alone(files):
         try:
-            if (index := _checked(files.folder / INDEX, bad)) is not None:
-                return index, 0
-        except sqlite3.OperationalError:
-            raise
-        except sqlite3.DatabaseError as error:
+            with judged():
+                if (index := _checked(files.folder / INDEX, bad)) is not None:
+                    return index, 0
+        except DamagedIndex as error:
             log.warning("store: %s: %s; its index is made anew", files.folder, error)
         return _made_anew(files)
 
@@ -54,9 +52,21 @@ def _made_anew(files: Files) -> tuple[Index, int]:
             row = row_of(files, name)
             if row is None:
                 damaged += 1
-            elif (other := index.find(row.key)) is None or other.created < row.created:
+            elif (other := index.find(row.key)) is None:
                 index.add(row)
+            else:
+                index.add(_better(files, row, other))
     return index, damaged
+
+
+def _better(files: Files, *rows: Row) -> Row:
+    """Of files that say they are the same state, the newest that is what its name says: one may be
+    a copy under a wrong name. The others go."""
+    best = max(rows, key=lambda row: (sha256_of(files.path(row.file)) == row.file, row.created))
+    for row in rows:
+        if row is not best:
+            files.put_aside(row.file)
+    return best
 
 
 def row_of(files: Files, name: str) -> Row | None:
@@ -66,7 +76,7 @@ def row_of(files: Files, name: str) -> Row | None:
     try:
         said, found = read_metadata(path), path.stat()
         seconds, expires = (float(said[k]) if said[k] else None for k in ("seconds", "expires"))
-        return Row(
+        row = Row(
             digest=said["digest"],
             origin=int(said["origin"]),
             file=name,
@@ -84,7 +94,8 @@ def row_of(files: Files, name: str) -> Row | None:
             worth=0.0,
             pinned=0,
         )
-    except (Damaged, OSError, KeyError, ValueError) as error:
+        return checked(row)
+    except (Damaged, DamagedIndex, OSError, KeyError, ValueError) as error:
         log.warning("store: %s is damaged: %s", path, error)
         files.put_aside(name)
         return None

@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from random import Random
 
@@ -15,6 +16,7 @@ from stored_states import key_of, same, segment_of
 from pml.store import ModuleStore, StoreError, open_store
 from pml.store.disk import DiskTier
 from pml.store.files import stamp_of
+from pml.store.upkeep import verify
 
 NUM_STATES = 8
 
@@ -87,6 +89,8 @@ def test_no_damage_is_served(in_memory: Path, count: int, seed: int) -> None:
             random.choice(DAMAGES)(path, random)
         count -= len(damaged)
         check_what_is_served(folder)
+        with closing(DiskTier(folder)) as disk:
+            verify(disk)
         assert all(is_whole(path) for path in state_files(folder))
 
 
