@@ -7,7 +7,7 @@ MODEL := weights/smollm2-135m-instruct
 # Test workers take one thread each; what is timed takes all cores and runs alone.
 WORKERS := OMP_NUM_THREADS=1
 
-.PHONY: demo test check lint parity bench eval soak mutants clean model
+.PHONY: demo test check lint coverage parity bench eval soak mutants clean model
 
 demo: $(MODEL)/golden.json
 	$(BIN)/pml demo --model $(MODEL)
@@ -22,6 +22,10 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Every branch of what needs no torch, or it fails.
+coverage: $(VENV)/.dev
+	$(WORKERS) $(BIN)/python -m pytest tests/pml -m "not fuzz and not soak" --cov --cov-report=term
 
 parity: $(MODEL)/golden.json $(VENV)/.parity
 	$(WORKERS) $(BIN)/python -m pytest tests/parity -m parity -s

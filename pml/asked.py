@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from minillm.tokenizer import Tokenizer
 from pml.errors import Location
 from pml.layout import Layout, last_role, role_markers
-from pml.prompt import Argument, Prompt, PromptImport
+from pml.prompt import Argument, Prompt, PromptNode
 from pml.schema import ModulePath, PromptRole, PromptText
 
 
@@ -72,7 +72,7 @@ class Reader:
             root.texts[-1].add(markers.asking)
         return root
 
-    def read(self, children: Sequence[object], tag: Asked, role: str | None) -> None:
+    def read(self, children: Sequence[PromptNode], tag: Asked, role: str | None) -> None:
         for child in children:
             if isinstance(child, PromptText):
                 self.extend(tag, self.tokenizer.encode(child.text), child.at)
@@ -83,7 +83,7 @@ class Reader:
                 self.read(child.children, tag, child.role)
                 self.extend(tag, markers.close, child.at)
                 self.last_role = self.before = child.role
-            elif isinstance(child, PromptImport):
+            else:
                 path = (*tag.path, child.name)
                 self.before = last_role(self.layout.sections[path].module) or self.before
                 inner = Asked(path, child.arguments, [NewText(child.at)])

@@ -19,7 +19,7 @@ from pml.nodes import (
     children_of,
     parameters_of,
     places_of,
-    role_of,
+    roles_of,
     unions_of,
 )
 
@@ -100,7 +100,7 @@ class _Checker:
         self, scope: _Scope, place: Place, node: PromptImport, turn: Turn | None
     ) -> Iterator[PMLPromptError]:
         role = place.role or scope.schema_role
-        inner = role or role_of(place.module)
+        inner = role or next(iter(roles_of(place.module)), None)
         if turn is not None and inner is not None:
             where = "stands in" if role else "holds"
             message = f"module {quoted(node.name)} {where} <{inner.role}> of the schema"

@@ -11,13 +11,14 @@ them positions when a prompt is resolved (`pml/packed.py`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from minillm.special_tokens import RoleMarkers
 from minillm.tokenizer import Tokenizer
 from pml.errors import Location, PMLError, PMLSyntaxError
+from pml.nodes import roles_of
 from pml.schema import (
     ModulePath,
     PromptModule,
@@ -26,7 +27,7 @@ from pml.schema import (
     PromptText,
     PromptUnion,
     Schema,
-    own_nodes,
+    SchemaNode,
 )
 
 
@@ -148,7 +149,7 @@ class _Builder:
         self.sections[path] = Section(module, spans, first, start, self.position - start)
 
     def children(
-        self, children: Sequence[object], owner: ModulePath, *, cached: bool, depth: int
+        self, children: Sequence[SchemaNode], owner: ModulePath, *, cached: bool, depth: int
     ) -> None:
         for child in children:
             if isinstance(child, PromptText):
@@ -167,7 +168,7 @@ class _Builder:
                     self.parameter(child, owner, cached=cached, depth=depth)
                 elif isinstance(child, PromptModule):
                     self.module(child, owner, cached=cached, depth=depth)
-                elif isinstance(child, PromptUnion):
+                else:
                     self.union(child, owner, cached=cached, depth=depth)
 
     def anonymous(
@@ -270,16 +271,5 @@ def role_markers(tokenizer: Tokenizer, role: str, at: Location) -> RoleMarkers:
 
 def last_role(owner: Schema | PromptModule) -> str | None:
     """The role of the last turn that the owner itself holds."""
-    roles = [node.role for node in own_nodes(owner) if isinstance(node, PromptRole)]
-    return roles[-1] if roles else None
-
-
-def gaps(layout: Layout) -> Iterator[tuple[int, int]]:
-    """Positions [start, stop) within the layout that no token of the whole schema takes."""
-    stop = 0
-    for span in sorted(layout.spans, key=lambda span: span.start):
-        if span.start > stop:
-            yield stop, span.start
-        stop = max(stop, span.stop)
-    if stop < layout.length:
-        yield stop, layout.length
+    roles = roles_of(owner)
+    return roles[-1].role if roles else None

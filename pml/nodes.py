@@ -99,8 +99,8 @@ class _Owner:
         return tuple(node for node, _ in self._own if isinstance(node, PromptUnion))
 
     @cached_property
-    def _role(self) -> "SchemaRole | None":
-        return next((node for node, _ in self._own if isinstance(node, PromptRole)), None)
+    def _roles(self) -> "tuple[SchemaRole, ...]":
+        return tuple(node for node, _ in self._own if isinstance(node, PromptRole))
 
 
 @dataclass(frozen=True)
@@ -211,15 +211,15 @@ def unions_of(owner: Schema | PromptModule) -> tuple[PromptUnion, ...]:
     return owner._unions
 
 
-def role_of(owner: Schema | PromptModule) -> "SchemaRole | None":
-    """The first role tag that the owner itself holds."""
-    return owner._role
+def roles_of(owner: Schema | PromptModule) -> "tuple[SchemaRole, ...]":
+    """The role tags that the owner itself holds, in the schema's order."""
+    return owner._roles
 
 
 def own_nodes(owner: Schema | PromptModule) -> Iterator[SchemaNode]:
     """All nodes that belong to the owner itself, in order: those in its role tags and anonymous
     modules after the tag they stand in, nothing of its unions' members or its named modules."""
-    return (node for node, _ in owner._own)
+    return (node for node, _ in _walk(owner.children, None))
 
 
 def _walk(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import NamedTuple
 
-from pml.layout import Layout, gaps, name_of
+from pml.layout import Layout, name_of
 from pml.placement import PROMPT
 from pml.plan import PromptPlan
 from pml.schema import (
@@ -64,11 +64,10 @@ def schema_rows(layout: Layout) -> Ruler:
         pattern = SLOT if span.parameter else TEXT if span.cached else FRESH
         mark = Mark(span.start, span.stop, pattern)
         marks.setdefault(name_of(span.owner, span.parameter), []).append(mark)
-    empty = sum(stop - start for start, stop in gaps(layout))
     legend = [(TEXT, "text"), (SLOT, "parameter"), (INSIDE, "modules inside"), (GAP, "gap")]
     if any(not span.cached for span in layout.spans):
         legend.append((FRESH, "never cached"))
-    length = f"{layout.length:,} positions" + (f", {empty:,} of them empty" if empty else "")
+    length = f"{layout.length:,} positions"
     rows = tuple(_Rows(layout, marks).all())
     return Ruler(f"schema {layout.schema.name}", rows, layout.length, (*legend, ("", length)))
 

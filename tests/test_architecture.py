@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -61,7 +63,7 @@ ORDER = {
 TORCH_FREE = {
     "minillm": """
         errors json_file special_tokens pieces tokenizer_json tokenizer_spm tokenizer
-        gguf_values ggml gguf cli
+        gguf_values ggml gguf console cli
     """,
     "pml": """
         errors rule_table source malformed markup nodes attributes whitespace include rules
@@ -76,7 +78,8 @@ TORCH_FREE = {
         discover.unions discover.names discover.propose discover.rewrite discover.report discover
         lsp lsp.text lsp.scan lsp.documents lsp.files lsp.project lsp.scope lsp.checks lsp.facts
         lsp.hover lsp.completion lsp.places lsp.answers lsp.server
-        cli
+        cli.documents cli.language cli.checking cli.formatting cli.compile cli.editing
+        cli.discovering cli
     """,
 }
 
@@ -147,6 +150,15 @@ def test_the_torch_free_half_imports_without_torch(package: str) -> None:
     names = [f"{package}.{name}" for name in TORCH_FREE[package].split()]
     loaded = run(f"import sys, {', '.join(names)}; print('torch' in sys.modules)")
     assert loaded.strip() == "False"
+
+
+def test_coverage_is_asked_of_the_torch_free_half() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["coverage"]["run"]
+    for name in ORDER["pml"].split():
+        file = f"pml/{name.replace('.', '/')}"
+        file += "/__init__.py" if (ROOT / file).is_dir() else ".py"
+        left_out = any(fnmatch(file, pattern) for pattern in settings["omit"])
+        assert left_out == (name not in TORCH_FREE["pml"].split()), name
 
 
 def test_the_tests_of_the_torch_free_half_import_nothing_else() -> None:

@@ -6,11 +6,14 @@ import re
 import shlex
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from pml.prompt import check_prompt, parse_prompt
+from minillm.tokenizer import ByteTokenizer
+from pml.planner import Planner
+from pml.prompt import parse_prompt
 from pml.schema import parse_schema
 
 ROOT = Path(__file__).parent.parent
@@ -72,12 +75,13 @@ def test_every_file_in_the_architecture_is_there_and_the_other_way_round() -> No
 
 
 def test_the_documents_in_the_language_page_are_right() -> None:
+    """Each prompt goes with the schema before it."""
     documents = blocks((ROOT / "docs" / "language.md").read_text(), "xml")
-    schema = parse_schema(next(d for d in documents if d.startswith("<schema")))
-    prompts = [parse_prompt(d) for d in documents if d.startswith("<prompt")]
-    assert prompts
-    for prompt in prompts:
-        check_prompt(prompt, schema)
+    assert len(documents) == 4
+    for schema, prompt in pairwise(documents):
+        if schema.startswith("<schema"):
+            planner = Planner.of(parse_schema(schema), ByteTokenizer(), 4096)
+            assert planner.plan(parse_prompt(prompt)).num_cached > 50
 
 
 def test_the_programs_page_is_right(tmp_path: Path) -> None:

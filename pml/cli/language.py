@@ -20,7 +20,7 @@ from pml.cli.documents import (
     read_schema,
 )
 from pml.cli.output import columns, show
-from pml.layout import gaps, name_of
+from pml.layout import name_of
 from pml.lint import middle_slope
 from pml.plan import PromptPlan
 from pml.planner import Planner, check_options
@@ -111,7 +111,6 @@ def _as_json(laid_out: Planner, plan: PromptPlan | None) -> dict[str, object]:
             }
             for region in layout.regions
         ],
-        "gaps": [{"start": start, "length": stop - start} for start, stop in gaps(layout)],
     }
     if plan is not None:
         content["prompt"] = {

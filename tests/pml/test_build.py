@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import pml
 from pml.build import assistant, module, param, prompt, scaffold, schema, system, union, use, user
 from pml.errors import PMLError
 from pml.prompt import parse_prompt
@@ -107,3 +108,9 @@ def test_an_error_is_the_documents_at_the_place_in_the_code(
     assert at.file == __file__
     line = Path(__file__).read_text().split("\n")[at.line - 1]
     assert line[at.column - 1 :].startswith(f"{place}("), line
+
+
+def test_pml_gives_what_it_exports() -> None:
+    assert pml.parse_schema is parse_schema
+    with pytest.raises(AttributeError, match="no attribute 'parse_schemas'"):
+        _ = pml.parse_schemas

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import pytest
 from tiny_tokenizer import write_folder
 from typer.testing import CliRunner, Result
 
-from pml.cli import app
+from pml.cli import app, main
+from pml.cli.documents import tell
+from pml.errors import Location, PMLError
 
 SCHEMA = """<schema name="trip">
   <system>You plan travel.
@@ -99,7 +102,7 @@ class TestMap:
     def test_regions_and_gaps_as_json(self) -> None:
         content = told("map", "trip.pml", "--model", "tiny")
         assert content.keys() == {
-            "version", "schema", "layout", "attention", "length", "regions", "gaps",
+            "version", "schema", "layout", "attention", "length", "regions",
         }  # fmt: skip
         regions = {(region["kind"], region["path"]): region for region in content["regions"]}
         rome, goa = regions["module", "/rome"], regions["module", "/goa"]
@@ -107,7 +110,18 @@ class TestMap:
         assert regions["union", "/"]["name"] == "rome | goa"
         assert regions["parameter", "/when:month"]["length"] == 6
         assert regions["module", "/rome/food"]["depth"] == 2
-        assert content["gaps"] == []
+
+    def test_a_prompt_as_json(self) -> None:
+        asked = told("map", "trip.pml", "ask.pml", "--model", "tiny")["prompt"]
+        lengths = dict.fromkeys(("cached", "fresh", "ghost"), 0)
+        for span in asked["spans"]:
+            lengths[span["kind"]] += span["length"]
+        assert asked["cached_tokens"] == lengths["cached"] > 0
+        assert asked["fresh_tokens"] == lengths["fresh"] > 0
+
+    def test_a_schema_alone(self) -> None:
+        done = pml("map", "trip.pml", "--model", "tiny")
+        assert done.exit_code == 0 and "the whole prompt" not in done.stdout
 
     def test_rulers_for_people(self) -> None:
         done = pml("map", "trip.pml", "ask.pml", "--model", "tiny")
@@ -145,3 +159,16 @@ class TestExitCodes:
         assert (done.exit_code, done.stdout) == (code, "")
         assert line in done.stderr
         assert code == 2 or len(done.stderr.splitlines()) == 1
+
+
+def test_the_program_is_the_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["pml", "check", "trip.pml"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 0
+
+
+def test_a_place_that_cannot_be_shown_is_told_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    for at in (Location("nowhere.pml", 1, 1), Location("trip.pml", 99, 1)):
+        tell(PMLError("wrong", at, code="limit"), excerpts=True)
+        assert capsys.readouterr().err == f"{at}: wrong\n"

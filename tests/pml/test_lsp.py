@@ -13,10 +13,11 @@ import pytest
 from lsprotocol import types
 
 from minillm.tokenizer import ByteTokenizer
-from pml.lsp.answers import completions, diagnostics, symbols
+from pml.lsp.answers import completions, diagnostics, formatting, symbols, target
 from pml.lsp.answers import hover as hover_answer
 from pml.lsp.completion import complete
 from pml.lsp.documents import Document, OpenDocument, path_of
+from pml.lsp.files import SchemaFiles, files_below
 from pml.lsp.hover import hover
 from pml.lsp.places import definition, outline
 from pml.lsp.project import Model, Project
@@ -57,6 +58,9 @@ def everything(document: Document, project: Project, offset: int) -> None:
     completions(complete(document, offset, project), document, offset, True)
     definition(document, offset, project)
     symbols(outline(document), document)
+
+
+MANY = "".join(f'<module name="m{i}"/>' for i in range(1_100))
 
 
 class TestDocuments:
@@ -105,6 +109,39 @@ class TestDocuments:
         assert path_of("untitled:a") is None
         assert path_of("file:///a%20b.pml") == Path("/a b.pml")
 
+    def test_files_that_are_not_there_or_cannot_be_read(self, tmp_path: Path) -> None:
+        files, path = SchemaFiles(), tmp_path / "s.pml"
+        assert (files.name_in(path), files.document(path)) == (None, None)
+        assert list(files_below([tmp_path / "none"])) == []
+        path.write_text(SCHEMA)
+        assert files.name_in(path) == "trip"
+        assert files.document(path) is files.document(path)
+        assert files.name_in(Path("/proc/self/mem")) is None  # a file that gives an error
+
+    def test_places_in_other_files(self, tmp_path: Path) -> None:
+        (tmp_path / "bad.txt").write_bytes(b"a\n\xff")
+        text = '<schema name="s"><module src="bad.txt"/></schema>'
+        project, (schema, prompt) = project_with(
+            ((tmp_path / "s.pml").as_uri(), text), ("untitled:p", '<prompt schema="s"/>')
+        )
+        (found,) = diagnostics(schema, project)
+        assert found.message.startswith("bad.txt:2:1: ")
+        (broken,) = diagnostics(prompt, project)
+        assert "schema 's' has errors" in broken.message
+        assert broken.related_information is None
+
+    def test_a_prompt_whose_schema_is_nowhere(self) -> None:
+        project, (_, prompt) = project_with(
+            ("untitled:s", SCHEMA), ("untitled:p", '<prompt schema="trap"/>')
+        )
+        (found,) = diagnostics(prompt, project)
+        assert found.data == {"suggestion": "trip"}
+
+    def test_what_is_in_form_or_malformed_is_not_formatted(self) -> None:
+        for text in ('<prompt schema="s"/>\n', "<prompt"):
+            _, (document,) = project_with(("untitled:p", text))
+            assert formatting(document) is None
+
 
 class TestHalfTyped:
     @pytest.mark.parametrize("model", [None, Model(ByteTokenizer(), 512)], ids=["", "model"])
@@ -138,6 +175,8 @@ class TestHalfTyped:
             ("<prompt schema='trip'><user><rome><", "food"),
             ("<prompt schema='trip'><when ", "month"),
             ("<prompt schema='trip'><when mo", "month"),
+            ("<prompt schema='trip'><when month='May' ", None),
+            ("<prompt schema='trip'><goa ", "what"),
             ("<prompt schema='trip'><use module='", "when"),
             ("<prompt schema='trip'><goa><arg name='", "what"),
             ("<prompt schema='trip'><goa></", "/goa"),
@@ -169,7 +208,9 @@ class TestHalfTyped:
     @pytest.mark.parametrize(
         ("marked", "labels"),
         [
-            ('<union scaffold="|"><module name="a"/><module name="b"/></union>', ["a", "b"]),
+            ('<union scaffold="|"><module name="a"/></union><module name="b"/>', ["a"]),
+            ('<param name="p" len="2" scaffold="|"/>', []),
+            (MANY + '<scaffold modules="|"/>', [f"m{i}" for i in range(1_000)]),
             (
                 '<module name="a"><module name="b"/></module><scaffold modules="a a/|"/>',
                 ["a", "a/b"],
@@ -283,6 +324,7 @@ class TestDefinitions:
             ("when rome", '<module name="when"'),
             ('rome/food"', '<module name="food"'),
             ("goa/>", None),
+            ('when">', None),
         ],
     )
     def test_of_a_schema(self, word: str, declared: str | None) -> None:
@@ -302,6 +344,9 @@ class TestDefinitions:
         found = definition(schema, text.index("a.txt"), project)
         assert found is not None and found.uri == (tmp_path / "a.txt").as_uri()
         assert definition(schema, text.index("b.txt"), project) is None
+        unsaved, (document,) = project_with(("untitled:s", text))
+        assert definition(document, text.index("a.txt"), unsaved) is None
+        assert target(None) is None and target(found) is not None
         (missing,) = diagnostics(schema, project)
         assert missing.code == "include"
 
@@ -342,6 +387,12 @@ class TestWithAModel:
         assert declared and "each prompt gives it its positions" in declared.markdown
         imported = hover(prompt, PROMPT.index("<goa") + 1, project)
         assert imported and "in this prompt: positions " in imported.markdown
+        empty = hover(prompt, PROMPT.index("use module") + 1, project)
+        assert empty and "in this prompt" not in empty.markdown
+        union = hover(read, schema.index("<union") + 1, project)
+        assert union and "positions of each: `rome` 22, `goa` 21" in union.markdown
+        slot = hover(read, schema.index("<param") + 1, project)
+        assert slot and "at most 6 tokens" in slot.markdown and "position" not in slot.markdown
 
 
 @pytest.mark.fuzz

@@ -80,6 +80,7 @@ def test_elements_end_where_they_are_closed_or_where_an_outer_one_is() -> None:
     (c,) = elements_in(text, a.children[0].tag)
     assert text[c.tag.start : c.end] == "<c>"
     assert elements_in(text, c.tag) == []
+    assert elements_in("<a/>", c.tag) == []
 
 
 @pytest.mark.parametrize("piece", ["<a>", "<a", "</a>", "<a x='", "<!--", "<", "&", '"', "<a><b>"])

@@ -77,6 +77,16 @@ FIXED = {
     "text in an import must fit too": (SLOT + "z", '><m p="May">.</m>', "text-length"),
     "text before the first import goes before it": (AB, ">?<b/>!", "0:(?) 4:bb 6:(!)"),
     "text after the last import goes after everything": (AB + "zz", "><a/>?", "0:aaaa 6:zz 8:(?)"),
+    "new texts beside empty modules follow one another": (
+        f'<module name="n"/><module name="o"/><module name="g">gg</module>{AB}',
+        "><n/>x<o/>y<a/>?",
+        "0:(x) 1:(y) 2:aaaa 6:(?)",
+    ),
+    "anonymous text that is not cached": (
+        'x<module cache="false">y</module>z',
+        ">?",
+        "0:x 1:(y) 2:z 3:(?)",
+    ),
     "an argument that is too long": (SLOT, '><m p="October"/>?', "argument-length"),
     "a missing argument": (SLOT, "><m/>?", "missing-argument"),
     "a default is computed as an argument is": (DEFAULT, ">?", "0:(d) 3:z 4:(?)"),

@@ -6,7 +6,7 @@ import pytest
 
 from pml.errors import PMLError, PMLSyntaxError
 from pml.markup import Limits
-from pml.nodes import places_of, role_of
+from pml.nodes import places_of, roles_of
 from pml.schema import (
     PromptModule,
     PromptParameter,
@@ -120,9 +120,9 @@ def test_places() -> None:
     }
     assert places == {"a": (False, None), "b": (True, None), "c": (False, "assistant")}
     assert unions_of(a) == tuple(node for node in own_nodes(a) if isinstance(node, PromptUnion))
-    user, assistant = role_of(LOOKUP), role_of(a)
+    (user,), (assistant,) = roles_of(LOOKUP), roles_of(a)
     assert user and assistant and (user.role, assistant.role) == ("user", "assistant")
-    assert role_of(LOOKUP.find(("d",))) is None
+    assert roles_of(LOOKUP.find(("d",))) == ()
 
 
 def test_what_holds_nothing_may_hold_white_space_and_comments() -> None:

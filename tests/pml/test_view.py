@@ -174,6 +174,11 @@ def test_schemas_without_modules_or_text_are_drawn() -> None:
     assert "▓ 2 computed" in drawing and "0 reused" in drawing
 
 
+def test_a_union_of_one_member_is_drawn() -> None:
+    lines = ruler(laid_out('<schema name="s"><union><module name="a">aa</module></union></schema>'))
+    assert "\n  ╶ a " in lines
+
+
 def test_a_packed_prompt_is_drawn_where_it_stands() -> None:
     layout = laid_out(TRIP)
     planner = Planner.of(layout.schema, TOKENIZER, 4096, layout="packed")
