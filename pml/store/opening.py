@@ -12,6 +12,8 @@ from pml.store.memory import MemoryTier
 from pml.store.module_store import ModuleStore
 from pml.store.policy import POLICIES, PolicyName
 from pml.store.protocols import Codec, Tier
+from pml.store.remote import open_remote
+from pml.store.remote_tier import RemoteTier
 
 
 def open_store(
@@ -20,6 +22,7 @@ def open_store(
     memory: int | None = None,
     host: int = 0,
     disk: int | None = None,
+    remote: str | None = None,
     device: torch.device | str = "cpu",
     policy: PolicyName = "cost",
     codec: Codec | None = None,
@@ -27,8 +30,9 @@ def open_store(
 ) -> ModuleStore:
     """States in memory, and on disk where a folder is named; budgets in bytes, None for none.
 
-    On a GPU `memory` is its own, and `host` that of the machine, in pinned pages. Raises
-    `StoreError` for a folder that is something else, `OSError` where it cannot be used.
+    On a GPU `memory` is its own, and `host` that of the machine, in pinned pages. `remote` is a
+    further place by its address: see `pml/store/remote.py`. Raises `StoreError` for a folder that
+    is something else, `OSError` where it cannot be used, `LoadError` for an unknown address.
     """
     chosen = POLICIES[policy]
     on_gpu = torch.device(device).type == "cuda"
@@ -40,4 +44,6 @@ def open_store(
     if folder is not None:
         tiers.append(DiskTier(folder, budget=disk, policy=chosen, codec=codec))
         claims = Claims(Path(folder) / "claims")
+    if remote is not None:
+        tiers.append(RemoteTier(open_remote(remote), codec=codec))
     return ModuleStore(tiers, ttl=ttl, codec=codec, claims=claims)

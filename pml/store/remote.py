@@ -1,12 +1,11 @@
-"""States somewhere else: a shared folder, an object store, Redis or Valkey, as a further tier.
+"""Files somewhere else: in a shared folder, an object store, Redis or Valkey.
 
     open_remote("/mnt/shared/states")       any location that fsspec knows: a folder,
     open_remote("s3://bucket/states")       s3, gs, az, sftp, memory, …
     open_remote("redis://host:6379/0")      a server that speaks Redis' protocol (rediss, unix)
 
 Nothing that happens to a remote may hurt a request: a file that is missing or too large, an error,
-and silence for longer than `timeout` are all the same to who asks. Whether bytes are the right ones
-is for the store to judge, by the hash that its files carry.
+and silence for longer than `timeout` are all the same to who asks.
 """
 
 from __future__ import annotations
@@ -36,6 +35,8 @@ class Files(Protocol):
     def read(self, name: str, limit: int) -> bytes | None:
         """The first `limit` bytes of a file; None if there is no such file."""
 
+    def size(self, name: str) -> int | None: ...
+
     def write(self, name: str, data: bytes) -> None: ...
 
     def remove(self, name: str) -> None: ...
@@ -58,6 +59,12 @@ class FolderFiles:
         except FileNotFoundError:
             return None
         return data
+
+    def size(self, name: str) -> int | None:
+        try:
+            return int(self._fs.size(self._path(name)))
+        except FileNotFoundError:
+            return None
 
     def write(self, name: str, data: bytes) -> None:
         self._fs.pipe_file(self._path(name), data)
@@ -87,6 +94,10 @@ class RedisFiles:
         data: Any = self._client.getrange(self.PREFIX + name, 0, limit - 1)
         return data or None
 
+    def size(self, name: str) -> int | None:
+        length: Any = self._client.strlen(self.PREFIX + name)
+        return length or None
+
     def write(self, name: str, data: bytes) -> None:
         self._client.set(self.PREFIX + name, data)
 
@@ -106,6 +117,10 @@ class Remote:
         """A file; None if there is none of at most `limit` bytes, or none to be had."""
         data = self._ask(lambda: self._files.read(name, limit + 1))
         return None if data is None or len(data) > limit else data
+
+    def size(self, name: str) -> int | None:
+        """Of a file; None if there is none, or none to be had."""
+        return self._ask(lambda: self._files.size(name))
 
     def write(self, name: str, data: bytes) -> bool:
         """Whether it was written."""

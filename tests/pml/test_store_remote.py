@@ -73,6 +73,7 @@ def test_files_are_written_read_and_removed(kept: Remote) -> None:
     assert kept.read("ab/state", LIMIT) is None
     assert kept.write("ab/state", data)
     assert kept.read("ab/state", LIMIT) == data
+    assert (kept.size("ab/state"), kept.size("ab/other")) == (len(data), None)
     assert kept.write("ab/state", data[::-1])
     assert kept.read("ab/state", LIMIT) == data[::-1]
     assert kept.read("ab/other", LIMIT) is None
