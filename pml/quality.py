@@ -1,8 +1,8 @@
 """The dial between the time to the first token and the answer of full prefill.
 
     fast        nothing is computed again: modules that need one another cannot see one another
-    balanced    the modules that the question attends to most are computed again, seeing all that
-                the prompt holds
+    balanced    the 30 % of the cached tokens whose values deviate most from full prefill's are
+                computed again, seeing all that the prompt holds (CacheBlend)
     exact       all is computed again but what saw the whole prompt before it: the answer of full
                 prefill (at the prompt's positions: take `packed`, where a prompt has no gaps)
 
@@ -19,7 +19,7 @@ Quality = Literal["fast", "balanced", "exact"]
 
 QUALITIES: dict[Quality, Recompute] = {
     "fast": Recompute(),
-    "balanced": Recompute(attended=0.6),
+    "balanced": Recompute(deviating=0.3),
     "exact": Recompute(unseen=True),
 }
 

@@ -27,8 +27,8 @@ LEVERS = (
 )
 FEWER = "full,fast,isolated,joint,scaffold,exact,first-16,values-30,attended-40"
 RUNS = {
-    "records": ["eval", "records", "--count", "100", "--modes", LEVERS],
-    "nq": ["eval", "nq", "--count", "60", "--modes", FEWER],
+    "records": ["eval", "records", "--count", "55", "--modes", LEVERS],
+    "nq": ["eval", "nq", "--count", "20", "--modes", FEWER],
     "gaps": ["gaps", "--count", "20"],
 }
 """What is run with SmolLM2: the name of its JSON, and the command's arguments."""

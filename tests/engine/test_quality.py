@@ -1,4 +1,4 @@
-"""The dial: `exact` is full prefill, `balanced` computes again what the question attends to."""
+"""The dial: `exact` is full prefill; and what the selectors of tokens to compute again select."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from minillm import LoadedModel, load
 from minillm.generate import prefill
 from minillm.model import ForwardPlan, Run
 from pml import PromptCache
+from pml.assembly import placed_segments
 from pml.compare import FullPrefill
 from pml.deviation import LAYER, deviating
 from pml.measured import LAST, unseen
@@ -118,11 +119,7 @@ def test_the_most_deviating_keys_and_values(model: LoadedModel, of: str) -> None
     cache = cache_of(model)
     plan = cache.plan(PROMPT)
     segments, _ = cache.segments(plan.states)
-    prepared = cache.prefill(plan)
-    assert prepared.plan is plan
     placed, true = model.transformer.new_cache(), model.transformer.new_cache()
-    from pml.assembly import placed_segments
-
     placed.bring(placed_segments(plan, segments), 0)
     full_prefill(model.transformer, plan, true, at_own_positions=True)
     rows = [true.positions.tolist().index(p) for p in placed.positions.tolist()]
@@ -142,15 +139,15 @@ def test_the_most_deviating_keys_and_values(model: LoadedModel, of: str) -> None
 
 
 def test_a_chat_takes_the_dial_too(model: LoadedModel) -> None:
-    cache, full = cache_of(model, quality="exact"), FullPrefill(model)
-    chat = cache.chat("trip")
+    """Under `exact` a turn answers as a full prefill of all that was said."""
+    chat = cache_of(model, quality="exact").chat("trip")
     chat.send('<prompt schema="trip"><when/> Where?</prompt>', max_tokens=4)
-    said = chat.send('<prompt schema="trip"><rome/><goa/> And then?</prompt>', max_tokens=4)
+    answer = chat.send('<prompt schema="trip"><rome/><goa/> And then?</prompt>', max_tokens=4)
     whole = chat.plan.selected()
-    buffer = model.transformer.new_cache()
-    logits = prefill(model.transformer, buffer, whole[: -len(said.tokens)], range(len(whole) - 4))
-    assert int(logits.argmax()) == said.tokens[0]
-    assert full.model is model
+    before = whole[: len(whole) - len(answer.tokens)]
+    logits = prefill(model.transformer, model.transformer.new_cache(), before, range(len(before)))
+    assert whole[len(before) :] == [*answer.tokens]
+    assert int(logits.argmax()) == answer.tokens[0]
 
 
 def test_an_unknown_quality_is_refused(model: LoadedModel) -> None:
