@@ -42,7 +42,8 @@ class StoreMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.store = ModuleStore()
-        self.naive: dict[Content, tuple[KVSegment, torch.Tensor]] = {}
+        self.naive: dict[Content, torch.Tensor] = {}
+        self.held: dict[Content, KVSegment | None] = {}
         self.seen: dict[State, KVSegment] = {}
         self.hits = self.misses = 0
 
@@ -80,12 +81,15 @@ class StoreMachine(RuleBasedStateMachine):
         fields = (*names, dtype, codec, namespace)
         return segment_key(*fields, state), (*fields, state.origin, *_content(state)), state
 
-    @rule(entry=keys)
-    def put(self, entry: tuple[SegmentKey, Content, State]) -> None:
+    @rule(entry=keys, mark=st.integers(0, 3), is_held=st.booleans())
+    def put(self, entry: tuple[SegmentKey, Content, State], mark: int, is_held: bool) -> None:
+        """Numbers that tell one version from the next; the store may be the only one to hold it."""
         key, content, state = entry
-        segment = self.encode(state)  # anew: the second of two equal states replaces the first
+        encoded = self.encode(state)
+        segment = KVSegment(encoded.block + mark, encoded.offsets, encoded.origin)
         self.store.put(key, segment)
-        self.naive[content] = segment, segment.block.clone()
+        self.naive[content] = segment.block.clone()
+        self.held[content] = segment if is_held else None
 
     def encode(self, state: State) -> KVSegment:
         placed = list[Placed]()
@@ -98,12 +102,13 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(entry=keys)
     def get(self, entry: tuple[SegmentKey, Content, State]) -> None:
-        key, content, _ = entry
+        key, content, state = entry
         found = self.store.get(key)
         if content in self.naive:
-            segment, block = self.naive[content]
-            assert found is segment
-            assert torch.equal(found.block, block)
+            assert found is not None
+            assert self.held[content] in (None, found)
+            assert torch.equal(found.block, self.naive[content])
+            assert found.origin == state.origin
             self.hits += 1
         else:
             assert found is None
@@ -117,8 +122,8 @@ class StoreMachine(RuleBasedStateMachine):
     @invariant()
     def counts_agree(self) -> None:
         assert (self.store.hits, self.store.misses) == (self.hits, self.misses)
-        blocks = [block for _, block in self.naive.values()]
-        assert self.store.num_bytes == sum(block.numpy().nbytes for block in blocks)
+        num_bytes = sum(block.numpy().nbytes for block in self.naive.values())
+        assert self.store.num_bytes == num_bytes
 
 
 def _content(state: State) -> Content:
