@@ -15,7 +15,7 @@ Then a real store is given the same traffic, with blocks 50 times smaller: the m
 the process took, beside budget and the largest state.
 
 Ends with exit code 1 if the default policy misses `LIMIT` at any of the exponents, or if memory was
-ever more than the budget and one state.
+ever more than the budget, one state, and `BOOKS`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,10 @@ DEFAULT = "cost"
 LIMIT = 0.9
 """The least byte hit rate of the default policy, as a part of the optimum's."""
 
-SMALLER = 50
+SMALLER, BOOKS = 50, 2_000
+"""A real store's blocks are so many times smaller, and it may take so many bytes besides for each
+state that it ever saw: keys, counts, why it is gone."""
+
 BYTES_PER_TOKEN = 46_080  # SmolLM2-135M in float32
 
 
@@ -188,7 +191,9 @@ def resident() -> int:
 
 def most_memory(requests: list[list[Module]], budget: int) -> int:
     """Bytes that a real store, and the segment that is being put, took at most."""
-    store, before, most = open_store(memory=budget), resident(), 0
+    store, most = open_store(memory=budget), 0
+    store.put(SegmentKey("warm", 0, (0,)), KVSegment(torch.ones(1, 2, 1, 1, 8), torch.zeros(1), 0))
+    before = resident()
     for request in requests:
         in_use = []
         for module in request:
@@ -235,7 +240,8 @@ def main() -> None:
         f"took {most / 1e6:.1f} MB at most"
     )
     print(f"default ({DEFAULT}): {worst:.1%} of the optimum or more, limit {LIMIT:.0%}")
-    sys.exit(0 if worst >= LIMIT and most <= budget + largest else 1)
+    allowed = budget + largest + BOOKS * len(states)
+    sys.exit(0 if worst >= LIMIT and most <= allowed else 1)
 
 
 if __name__ == "__main__":

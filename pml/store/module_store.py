@@ -21,7 +21,7 @@ from minillm.kv import KVSegment
 from pml.store.claims import Claims
 from pml.store.form import Native
 from pml.store.keys import SegmentKey
-from pml.store.memory import MemoryTier
+from pml.store.memory import MemoryTier, give_back
 from pml.store.protocols import About, Codec, Stored, StoreFull, Tier
 
 REMEMBERED = 100_000
@@ -278,8 +278,11 @@ class ModuleStore:
                 if tier is tiers[-1]:
                     raise
                 continue
-            for one in evicted:
-                self._move_down(one, self._working[self._working.index(tier) + 1 :])
+            if evicted:
+                below = self._working[self._working.index(tier) + 1 :]
+                while evicted:
+                    self._move_down(evicted.pop(), below)
+                give_back()
             return tier
         raise StoreFull("the store has no tier in memory")
 
