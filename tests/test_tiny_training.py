@@ -27,7 +27,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
 
 def trainer(tokenizer: Tokenizer) -> Trainer:
     shape = replace(SHAPES["tiny-llama"], num_layers=2)
-    recipe = Recipe(steps=8, rows=3, prose_rows=1, seed=7, modular=True, first_stage=3)
+    recipe = Recipe(steps=8, rows=3, prose_rows=1, seed=7, modular=True, first_stage=2)
     return Trainer(new_model(shape, 7), tokenizer, tokenizer.encode(prose())[:2000], recipe)
 
 
