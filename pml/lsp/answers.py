@@ -63,10 +63,11 @@ def diagnostics(document: Document, project: Project) -> list[types.Diagnostic]:
 def _diagnostic(found: Diagnostic, document: Document, project: Project) -> types.Diagnostic:
     text, message = document.text, found.message
     start = stop = 0
-    if found.at is not None and found.at.file == document.uri:
+    assert found.at is not None  # it is of what stands in a document
+    if found.at.file == document.uri:
         start = text.offset_of(found.at)
         stop = text.offset_of(found.end) if found.end else start
-    elif found.at is not None:  # in a file that the document names by `src`
+    else:  # in a file that the document names by `src`
         message = f"{found.at}: {message}"
     related = [
         types.DiagnosticRelatedInformation(location, one.message)

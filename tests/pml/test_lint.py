@@ -119,7 +119,7 @@ def test_alibi_gap() -> None:
     packed = found(slot, "<prompt p='a'>!</prompt>", slope=1.0, complete=False, layout="packed")
     assert packed[0].message.endswith("lower the len of the parameter before it")
     assert found(slot, "<prompt p='a'>!</prompt>", slope=1.0, complete=False) != packed
-    narrow = "<param name='p' len='9'/>"
+    narrow = "<param name='p' len='9'/>z"
     assert codes(narrow, "<prompt p='a'>!</prompt>", slope=1.0, complete=False) == set()
     far = f"<prompt p='a'>{'!' * 99}</prompt>"  # an error of its own
     assert codes(slot, far, slope=1.0, complete=False, context=90) == set()

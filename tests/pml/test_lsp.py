@@ -130,6 +130,17 @@ class TestDocuments:
         assert "schema 's' has errors" in broken.message
         assert broken.related_information is None
 
+    def test_the_other_place_of_an_error_in_the_same_document(self) -> None:
+        twice = '<prompt schema="trip"><when/><when/></prompt>'
+        project, (_, prompt) = project_with(("untitled:s", SCHEMA), ("untitled:p", twice))
+        (found,) = diagnostics(prompt, project)
+        (first,) = found.related_information or ()
+        assert first.location.uri == "untitled:p"
+        assert first.location.range.start.character == twice.index("<when")
+
+    def test_an_empty_document_names_no_schema(self) -> None:
+        assert Document("untitled:x", Text("")).schema_name is None
+
     def test_a_prompt_whose_schema_is_nowhere(self) -> None:
         project, (_, prompt) = project_with(
             ("untitled:s", SCHEMA), ("untitled:p", '<prompt schema="trap"/>')

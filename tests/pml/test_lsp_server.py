@@ -136,6 +136,8 @@ def test_a_session(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         uri = (tmp_path / "ask.pml").as_uri()
         wire.open(uri, WRONG)
         assert wire.codes(uri) == ["unknown-module"]
+        wire.open("untitled:other", '<prompt schema="s"/>')
+        assert wire.codes("untitled:other") == []
         whole = {"uri": uri, "version": 2}
         changed = {
             "textDocument": whole,

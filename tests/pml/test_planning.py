@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from minillm.tokenizer import ByteTokenizer
+from pml.asked import NewText
 from pml.conversation import Conversation
-from pml.errors import PMLError
+from pml.errors import IN_CODE, PMLError
 from pml.learned import content, one_pass
 from pml.plan import PromptPlan
 from pml.planner import Planner
@@ -76,6 +77,8 @@ def test_a_scaffold_is_used_by_prompts_that_hold_all_of_it() -> None:
     body = f'x{AB}<module name="c">cc</module><scaffold modules="a b"/>'
     both = planner(body).plan(prompt("<a/><b/>?"))
     assert seen(both)["bb"] == "xaabb"
+    assert len(planner(body).states.all) == len("xabc") + len("xab")
+    assert len(planner(body).usable) == len("xabc") + len("ab") - 1  # `a` saw the same in both
     one = planner(body).plan(prompt("<b/><c/>?"))
     assert seen(one)["bb"] == "xbb"
 
@@ -113,18 +116,30 @@ def test_recomputed_tokens_leave_a_ghost(recompute: Recompute, again: int) -> No
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"first": -1}, {"after_parameters": -1}, {"deviating": 1.5}], ids=str
+    "wrong",
+    [{"first": -1}, {"after_parameters": -1}, {"deviating": 1.5}, {"deviation": "loudness"}],
+    ids=str,
 )
-def test_what_cannot_be_recomputed(wrong: dict[str, float]) -> None:
+def test_what_cannot_be_recomputed(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=f"{next(iter(wrong))} is "):
         Recompute(**wrong)  # type: ignore[arg-type]
+
+
+def test_what_takes_the_states_to_know() -> None:
+    assert Recompute(deviating=0.1).is_measured and not Recompute(first=9).is_measured
+
+
+def keys(plan: PromptPlan) -> set[str]:
+    """Of the states that a served prompt leaves."""
+    nodes = [node for node in plan.placed if not node.state.is_placeholder]
+    return {node.key for node in one_pass(content(nodes, plan.texts))}
 
 
 def test_what_a_served_prompt_leaves_is_used_where_the_next_begins_alike() -> None:
     learning = planner(f"x{AB}", "packed", "learned")
     first = learning.plan(prompt("<a/>Hi <b/>?"))
-    pieces = content([node for node in first.placed if not node.state.is_placeholder], first.texts)
-    learned = {node.key for node in one_pass(pieces)}
+    learned = keys(first)
+    assert learning.plan(prompt("<a/>Hi <b/>?"), learned=learned).num_fresh == 1
     again = learning.plan(prompt("<a/>Hi <b/>!"), learned=learned)
     assert (first.num_cached, again.num_cached) == (5, 8)  # `Hi ` is no text to compute any more
     assert seen(again)["bb"] == "xaaHi bb"
@@ -145,6 +160,13 @@ def test_a_slot_beyond_the_context() -> None:
         planner('<param name="p" len="300"/>')
 
 
+def test_a_marker_may_be_empty() -> None:
+    run = NewText(IN_CODE)
+    run.add([])
+    run.add([1, 2])
+    assert (run.tokens, run.lengths) == ([1, 2], [2])
+
+
 class TestConversation:
     def start(self) -> Conversation:
         return Conversation.of(planner(f'<param name="p" len="2" default="d"/>{AB}', "packed"))
@@ -157,6 +179,12 @@ class TestConversation:
         whole = "".join(chr(id) for id in chat.plan.selected() if id < 256)
         assert whole == "daauser\nWhy?\nassistant\nSo.\nbb!"
         assert chat.answered([]).plan == chat.plan
+
+    def test_what_was_said_stays_as_it_is_where_it_was_learned(self) -> None:
+        learning = Conversation.of(planner(AB, "packed", "learned"))
+        first, chat = learning.turn(parse_turn("<a/>Why?", "s"))
+        again, _ = chat.turn(parse_turn("<b/>!", "s"), learned=keys(first))
+        assert [text(node.tokens) for node in again.placed] == ["bb"]
 
     def test_a_whole_prompt_is_a_turn_too(self) -> None:
         _, chat = self.start().turn(parse_turn(' <prompt schema="s" p="x"><a/>?</prompt>', "s"))

@@ -76,7 +76,7 @@ class Generator:
         return tuple(nodes)
 
     def kinds(self, kinds: list[str]) -> list[str]:
-        drawn = self.random.choices(kinds, k=self.random.randint(0, 4))
+        drawn = self.random.choices(kinds, k=self.random.randint(0, 3))
         return [
             kind
             for kind, before in zip(drawn, ["", *drawn], strict=False)
