@@ -287,23 +287,24 @@ class Library:
         found = {state: self.store.get(self.key_of(state)) for state in states}
         segments = {state: segment for state, segment in found.items() if segment is not None}
         missing, encoder = [s for s in states if s not in segments], Encoder(self.model.transformer)
-        encoded: list[State] = []
+        new: set[State] = set()
         for wave in waves(missing):
             claimed = [state for state in wave if self.store.claim(self.key_of(state))]
             try:
                 mine = [state for state in claimed if not self.is_stored(state)]
                 for jobs in packed(Job.of(state, segments) for state in mine):
                     segments |= yield from self._kept_together(jobs, encoder)
-                encoded += mine
+                new.update(mine)
             finally:
                 for state in claimed:
                     self.store.release(self.key_of(state))
             for state in wave:  # What another process has encoded, or is encoding.
                 if state not in segments:
                     segments[state], is_new = yield from self._obtained(state, segments, encoder)
-                    encoded += [state] * is_new
+                    new |= {state} if is_new else set()
+        encoded = tuple(state for state in missing if state in new)
         seconds = time.perf_counter() - started if encoded else 0.0
-        return Encoding(tuple(encoded), len(found) - len(encoded), seconds)
+        return Encoding(encoded, len(found) - len(encoded), seconds)
 
     def _encoding_apart(self, states: Sequence[State]) -> Steps[Encoding]:
         """One after the other, each with no more in memory than what it sees."""

@@ -17,7 +17,7 @@ from pml.reference import oracle
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
-REFERENCE = Path(__file__).parent / "data" / "reference_schemas"
+REFERENCE = Path(__file__).parent.parent / "pml" / "data" / "reference_schemas"
 
 pytestmark = pytest.mark.model
 
