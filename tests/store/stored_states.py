@@ -16,7 +16,7 @@ def key_of(seed: int, *, namespace: str = "", dtype: str = "float32") -> Segment
     """Of one of many states; every seed has its own."""
     random = Random(seed)
     tokens = [seed, *(random.randrange(1000) for _ in range(random.randrange(1, 8)))]
-    state = State.of(tokens, random.randrange(50), f"/{seed}", None, 0)
+    state = State.of(tokens, random.randrange(50), f"/{seed}", None)
     return segment_key("model", "tokenizer", dtype, "native", namespace, state)
 
 
