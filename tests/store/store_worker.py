@@ -1,15 +1,17 @@
-"""A process that uses a store, to be killed: `python store_worker.py DIR SEED COUNT`.
+"""What a process does that uses a store, and is killed at it.
 
-A line for each state that `put` has acknowledged, and for each that it encodes: what a process
-that is killed has told is what must be there afterwards.
+It writes a line for each state that it encodes, and for each that `put` has acknowledged: what it
+has told before it was killed is what must be there afterwards.
 """
 
 from __future__ import annotations
 
-import sys
+import os
 import time
+from pathlib import Path
 from random import Random
 
+import torch
 from stored_states import key_of, same, segment_of
 
 from pml.store import open_store
@@ -17,8 +19,10 @@ from pml.store import open_store
 NUM_STATES = 60
 
 
-def main(folder: str, seed: int, count: int) -> None:
-    random, store = Random(seed), open_store(folder, memory=2_000, disk=None)
+def work(folder: Path, seed: int, count: int, log: Path) -> None:
+    torch.set_num_threads(1)
+    lines = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    random, store = Random(seed), open_store(folder, memory=2_000)
     for _ in range(count):
         number = random.randrange(NUM_STATES)
         key = key_of(number)
@@ -29,9 +33,9 @@ def main(folder: str, seed: int, count: int) -> None:
             if store.claim(key):
                 found = store.get(key)
                 if found is None:
-                    print("encoding", number, flush=True)
+                    os.write(lines, f"encoding {number}\n".encode())
                     found = store.put(key, segment_of(key))
-                    print("stored", number, flush=True)
+                    os.write(lines, f"stored {number}\n".encode())
                 store.release(key)
             else:
                 time.sleep(0.001)
@@ -39,8 +43,3 @@ def main(folder: str, seed: int, count: int) -> None:
         assert same(found, segment_of(key)), number
     assert store.counts().damaged == {"memory": 0, "disk": 0}
     store.close()
-    print("done", flush=True)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))

@@ -2,32 +2,46 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from collections import Counter
+from multiprocessing import get_context
 from pathlib import Path
 from random import Random
 
 import pytest
-from store_worker import NUM_STATES
+from store_worker import NUM_STATES, work
 from stored_states import key_of, same, segment_of
 
 from pml.store import open_store
 
-WORKER = Path(__file__).with_name("store_worker.py")
+PROCESSES = get_context("forkserver")
+PROCESSES.set_forkserver_preload(["store_worker"])  # torch is imported once, not for each
 
 
-def started(folder: Path, seed: int, count: int) -> subprocess.Popen[str]:
-    command = [sys.executable, str(WORKER), str(folder), str(seed), str(count)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+class Worker:
+    """A process that works on the store in `folder`, and what it has told."""
 
+    def __init__(self, folder: Path, seed: int, count: int) -> None:
+        self._log = folder.parent / f"{folder.name}-{seed}.log"
+        self._process = PROCESSES.Process(target=work, args=(folder, seed, count, self._log))
+        self._process.start()
 
-def told(process: subprocess.Popen[str]) -> list[list[str]]:
-    """What a process has said, and nothing that it could not finish saying."""
-    out, errors = process.communicate(timeout=300)
-    assert process.returncode in (0, -9), errors
-    return [line.split() for line in out.splitlines(keepends=True) if line.endswith("\n")]
+    def lines(self) -> list[list[str]]:
+        return [line.split() for line in self._log.read_text().splitlines()]
+
+    def wait_for_a_line(self) -> None:
+        while self._process.is_alive() and not self._log.exists():
+            time.sleep(0.001)
+
+    def kill(self) -> list[list[str]]:
+        self._process.kill()
+        self._process.join()
+        return self.lines()
+
+    def join(self) -> list[list[str]]:
+        self._process.join()
+        assert self._process.exitcode == 0
+        return self.lines()
 
 
 def check(folder: Path, stored: set[int]) -> None:
@@ -53,13 +67,10 @@ def test_a_kill_loses_nothing_acknowledged(in_memory: Path, kills: int) -> None:
     for round_ in range(kills):
         if len(stored) > NUM_STATES * 0.8:
             stored, folder = set(), in_memory / f"store{round_}"
-        process = started(folder, round_, 100_000)
-        lines = iter(process.stdout or ())
-        first = next(lines, "").split()  # it has begun to write
+        worker = Worker(folder, round_, 100_000)
+        worker.wait_for_a_line()
         time.sleep(random.expovariate(50))
-        process.kill()
-        said = [first, *told(process)]
-        stored |= {int(line[1]) for line in said if line[:1] == ["stored"]}
+        stored |= {int(number) for what, number in worker.kill() if what == "stored"}
         check(folder, stored)
 
 
@@ -67,20 +78,17 @@ def test_two_processes_share_a_folder_while_one_is_killed(in_memory: Path) -> No
     """1,000 mixed operations each; the one that is killed is started again until it is through.
 
     Nothing is encoded twice but what a killed process had not finished."""
-    random = Random(2)
-    steady, said = started(in_memory, 1, 1000), list[list[str]]()
-    kills = 0
-    while kills < 4:
-        mortal = started(in_memory, 100 + kills, 1000)
-        time.sleep(random.uniform(0.5, 4))
-        mortal.kill()
-        said += told(mortal)
-        kills += 1
-    last = started(in_memory, 200, 1000)
-    said += told(last) + told(steady)
-    assert (steady.returncode, last.returncode) == (0, 0)
-    encoded = Counter(line[1] for line in said if line[0] == "encoding")
-    finished = Counter(line[1] for line in said if line[0] == "stored")
-    assert all(count == 1 for count in finished.values())
-    assert sum(encoded.values()) - len(encoded) <= kills
-    check(in_memory, {int(number) for number in finished})
+    random, said = Random(2), list[list[str]]()
+    folder = in_memory / "store"
+    steady = Worker(folder, 1, 1000)
+    for seed in range(100, 104):
+        mortal = Worker(folder, seed, 1000)
+        mortal.wait_for_a_line()
+        time.sleep(random.expovariate(20))
+        said += mortal.kill()
+    said += Worker(folder, 200, 1000).join() + steady.join()
+    encoded = Counter(number for what, number in said if what == "encoding")
+    stored = Counter(number for what, number in said if what == "stored")
+    assert set(stored.values()) == {1}
+    assert sum(encoded.values()) - len(encoded) <= 4
+    check(folder, {int(number) for number in stored})
