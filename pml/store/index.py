@@ -106,7 +106,9 @@ class Index:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._db = sqlite3.connect(path, timeout=30, isolation_level=None)
+        os.close(os.open(path, os.O_CREAT | os.O_RDONLY, 0o600))  # for its owner's eyes only
+        # Made in one thread and used in another one, as a service does: never by two at a time.
+        self._db = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
         try:
             self._open()
         except BaseException:
