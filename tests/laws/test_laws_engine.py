@@ -436,10 +436,10 @@ def test_law_15_warm_equals_cold(data: st.DataObject, case: Case, random: Random
     """Law 15: "warm = cold: the same prompt twice gives the same tokens, with a hit counter that
     proves the second was a hit"
 
-    Asked as text; in between the buffer holds another prompt of the schema, and the same prompt of
-    a schema that looks much the same. Catches a store that gives another state than it was given, a
-    buffer that keeps what it should not, and answers that are right only because everything is
-    computed again.
+    Asked as text; in between the buffer holds another prompt of the schema, the same one behind
+    other words, and the same of a schema that looks much the same. Catches a store that gives
+    another state than it was given, a buffer that keeps what it should not, or where it should not,
+    and answers that are right only because everything is computed again.
     """
     cache, store = case.cache, case.cache.store
     states = len(case.plan.states)
@@ -448,9 +448,11 @@ def test_law_15_warm_equals_cold(data: st.DataObject, case: Case, random: Random
     assert cold.usage.encoded_tokens == sum(len(state.tokens) for state in case.plan.states)
     assert (store.hits, store.misses) == (states, states)
 
-    unlike = data.draw(prompts(case.schema, case.layout == "packed"))
-    cache.prefill(fitted(cache.plan, unlike)[0])
-    cache.prefill(case.plan)
+    moved = replace(case.prompt, children=(PromptText("So "), *case.prompt.children))
+    for unlike in (data.draw(prompts(case.schema, case.layout == "packed")), moved):
+        between = fitted(cache.plan, unlike)[1]
+        assert_same(cache.prefill(between).logits, oracle(case.model, between))
+        assert_same(cache.prefill(case.plan).logits, logits, 1e-12)
     cache.add_schema(write_schema(replace(lookalike(case.schema, random), name="t")))
     other = fitted(cache.plan, replace(case.prompt, schema="t"))[1]
     assert_same(cache.prefill(other).logits, oracle(case.model, other))
