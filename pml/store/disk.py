@@ -52,6 +52,7 @@ class DiskTier:
         self.files = Files(Path(folder))
         self._policy = policy or CostAware()
         self._uses: dict[SegmentKey, int] = {}
+        self._is_suspect = False
         self.index = self._open_index()
 
     def about(self, key: SegmentKey) -> About | None:
@@ -97,6 +98,9 @@ class DiskTier:
     def _take(self, row: Row, found: tuple[Stored, Row] | Exception) -> Stored | None:
         if isinstance(found, Exception):
             self.asked(lambda: self._put_aside(row, found))
+            if not self._is_suspect:  # damage seldom comes alone
+                self._is_suspect = True
+                self.asked(lambda: self.index.check())
             return None
         stored, checked = found
         if checked != row:
