@@ -25,13 +25,16 @@ Scores = Mapping[tuple[str, str], float]
 """The share of exactly right answers by way and kind."""
 
 
-def scores(model: LoadedModel, ways: Sequence[str], each: int) -> Scores:
-    """Of the first `each` questions of every kind."""
+def scores(
+    model: LoadedModel, ways: Sequence[str], each: int, kinds: Sequence[str] = KINDS
+) -> Scores:
+    """Of the first `each` questions of every one of the kinds."""
     task = TASKS["tiny-facts"]
     asker, found = Asker(model, task, [mode(way) for way in ways]), defaultdict(list)
     for item in task.items(None, None, left_out=0, count=each * len(KINDS)):
-        for result in asker.ask(item):
-            found[result.mode, item.id.partition("-")[0]].append(result.score)
+        kind = item.id.partition("-")[0]
+        for result in asker.ask(item) if kind in kinds else ():
+            found[result.mode, kind].append(result.score)
     return {key: sum(values) / len(values) for key, values in found.items()}
 
 

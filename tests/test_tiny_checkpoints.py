@@ -21,4 +21,4 @@ def test_a_checkpoint_is_whole_and_answers_held_out_questions(folder: Path) -> N
     assert model.config == SHAPES[folder.name.removesuffix("-modular")]
     size = sum(file.stat().st_size for file in folder.iterdir())
     assert size <= 4 << 20 and (folder / "PROVENANCE.md").is_file()
-    assert scores(model, ["full"], 100)["full", "one"] >= 0.95
+    assert scores(model, ["full"], 100, ["one"])["full", "one"] >= 0.95
