@@ -15,7 +15,7 @@ from stored_states import key_of, same, segment_of
 from pml.store import open_store
 
 PROCESSES = get_context("forkserver")
-PROCESSES.set_forkserver_preload(["store_worker"])  # torch is imported once, not for each
+PROCESSES.set_forkserver_preload(["pml.store"])  # and torch with it: once, not for each
 
 
 class Worker:
