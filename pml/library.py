@@ -301,7 +301,8 @@ class Library:
             for state in wave:  # What another process has encoded, or is encoding.
                 if state not in segments:
                     segments[state], is_new = yield from self._obtained(state, segments, encoder)
-                    new |= {state} if is_new else set()
+                    if is_new:
+                        new.add(state)
         encoded = tuple(state for state in missing if state in new)
         seconds = time.perf_counter() - started if encoded else 0.0
         return Encoding(encoded, len(found) - len(encoded), seconds)

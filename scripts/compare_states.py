@@ -31,6 +31,7 @@ from torch import Tensor
 
 from minillm import LoadedModel, load
 from pml import PromptCache
+from pml.eval.question import divergence
 from pml.store import open_store
 from pml.store.codec import CodecName, codec_for
 
@@ -126,12 +127,6 @@ def _seconds(work: Callable[[], object]) -> float:
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
-
-
-def divergence(exact: Tensor, other: Tensor) -> float:
-    """Kullback-Leibler, in nats: of the next token by `other` from the next token by `exact`."""
-    p, q = (logits.double().log_softmax(-1) for logits in (exact, other))
-    return float((p.exp() * (p - q)).sum())
 
 
 def row(name: str, found: Run, exact: Run, asked: Questions, half: float) -> str:

@@ -65,9 +65,10 @@ class Asker:
     def __init__(self, model: LoadedModel, task: Task, modes: Sequence[Mode]) -> None:
         self.model, self.task = model, task
         self.modes = [mode for mode in modes if mode.name != FULL]
-        self._documents = tuple[str, ...]()
-        self._libraries = self._new_libraries()
-        self._buffers = {mode: model.transformer.new_cache() for mode in (FULL, *self._libraries)}
+        self._documents: tuple[str, ...] | None = None
+        self._libraries: dict[str, Library] = {}
+        names = (FULL, *(mode.name for mode in self.modes))
+        self._buffers = {name: model.transformer.new_cache() for name in names}
 
     def _new_libraries(self) -> dict[str, Library]:
         """One for each mode, over one store in which nothing is."""

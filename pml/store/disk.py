@@ -15,7 +15,7 @@ from pml.store.form import Damaged, Native, checksum, dump, load, load_mapped
 from pml.store.index import DamagedIndex, Index, Row, judged
 from pml.store.keys import SegmentKey
 from pml.store.policy import CostAware, Policy, Use
-from pml.store.protocols import About, Codec, Held, Reading, Stored, StoreError
+from pml.store.protocols import About, Codec, Held, Reading, Stored, StoreError, cost_of
 from pml.store.recovery import open_index
 
 log = logging.getLogger("pml")
@@ -216,8 +216,7 @@ class DiskTier:
         return replace(row, worth=self._worth(row, self.index.sums[2]))
 
     def _worth(self, row: Row, age: float) -> float:
-        seconds = 1e-7 * row.num_bytes if row.seconds is None else row.seconds
-        tick = int(row.used * 1e6)
+        seconds, tick = cost_of(row.seconds, row.num_bytes), int(row.used * 1e6)
         return self._policy.worth(Use(max(row.num_bytes, 1), seconds, row.uses, tick, age))
 
     def _make_room(self, num_bytes: int, is_held: Held) -> list[Row]:

@@ -16,7 +16,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from pml.store.form import Damaged, checksum_of, sha256_of
+from minillm.weights_file import sha256_of
+from pml.store.form import Damaged, checksum_of
 from pml.store.protocols import StoreError
 
 FORM = "pml store 1\n"

@@ -10,7 +10,6 @@ file that nobody touched compares the 128 bits of xxh3 (3 GB/s), which no accide
 
 from __future__ import annotations
 
-import hashlib
 import json
 import mmap
 from collections.abc import Mapping
@@ -82,7 +81,7 @@ def load_mapped(path: Path, codec: Codec) -> Stored:
     try:
         _check_header(path)
         with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
             return _stored(Packed(tensors, file.metadata() or {}), codec)
     except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise Damaged(str(error)) from error
@@ -97,11 +96,6 @@ def read_metadata(path: Path) -> Mapping[str, str]:
             return _metadata(size.to_bytes(8, "little") + file.read(size))
     except (ValueError, KeyError, TypeError) as error:
         raise Damaged(str(error)) from error
-
-
-def sha256_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def checksum(data: bytes | mmap.mmap) -> str:

@@ -24,6 +24,11 @@ class StoreFull(StoreError):
     """There is no room, and nothing that may be evicted."""
 
 
+def cost_of(seconds: float | None, num_bytes: int) -> float:
+    """Seconds to encode a state again; where nobody knows, as for a small model on one core."""
+    return 1e-7 * num_bytes if seconds is None else seconds
+
+
 @dataclass(frozen=True, eq=False)
 class Stored:
     """A segment and what is known of it: the `seconds` that encoding it took, a `label` for people,
@@ -41,8 +46,7 @@ class Stored:
 
     @property
     def cost(self) -> float:
-        """Seconds to encode it again; where nobody knows, as for a small model on one core."""
-        return 1e-7 * self.segment.num_bytes if self.seconds is None else self.seconds
+        return cost_of(self.seconds, self.segment.num_bytes)
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from minillm.weights_file import sha256_of
 from pml.store.files import Files
-from pml.store.form import Damaged, read_metadata, sha256_of
+from pml.store.form import Damaged, read_metadata
 from pml.store.index import DamagedIndex, Index, Row, checked, judged
 
 log = logging.getLogger("pml")
@@ -36,7 +37,7 @@ def _checked(path: Path, bad: int | None) -> Index | None:
         return None
     index = Index(path)
     try:
-        index.sums  # noqa: B018
+        index.sums  # noqa: B018 (raises where they cannot be)
     except BaseException:
         index.close()
         raise
