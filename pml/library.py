@@ -167,9 +167,16 @@ class Library:
         if not wanted.is_measured:
             return plan, None
         segments, encoding = yield from self._encoding(plan.states)
-        found = measured(self.model.transformer, plan, segments, wanted, self._scratch)
-        wanted = replace(wanted, positions=wanted.positions | found)
+        wanted = self._measured(plan, segments, wanted)
         return planner.plan(prompt, wanted, self._learned), encoding
+
+    def _measured(
+        self, plan: PromptPlan, segments: Segments, wanted: Recompute, start: int = 0
+    ) -> Recompute:
+        """`wanted` with the positions from `start` on that only the states could tell."""
+        model = self.model.transformer
+        found = measured(model, plan, segments, wanted, self._scratch, start)
+        return replace(wanted, positions=wanted.positions | found)
 
     @cached_property
     def _scratch(self) -> KVCache:
@@ -242,30 +249,30 @@ class Library:
         return finish(self._encoding(states), progress, cancelled)
 
     def _encoding(self, states: Sequence[State]) -> Steps[tuple[Segments, Encoding]]:
-        started = time.perf_counter()
-        self._admit(states)
+        started, keys = time.perf_counter(), self._admitted(states)
         segments: dict[State, KVSegment] = {}
         encoded: list[State] = []
         encoder = Encoder(self.model.transformer)
-        for state in states:
-            segments[state], is_new = yield from self._obtained(state, segments, encoder)
+        for state, key in keys.items():
+            segments[state], is_new = yield from self._obtained(state, key, segments, encoder)
             encoded += [state] * is_new
         seconds = time.perf_counter() - started if encoded else 0.0
         return segments, Encoding(tuple(encoded), len(states) - len(encoded), seconds)
 
-    def _admit(self, states: Sequence[State]) -> None:
-        """Before any work: that memory holds them together. What lies on disk is on its way."""
+    def _admitted(self, states: Sequence[State]) -> dict[State, SegmentKey]:
+        """The keys of states that memory can hold together, which is known before any work. What
+        lies on disk is on its way."""
         transformer = self.model.transformer
         size = self.model.config.kv_bytes_per_token(transformer.dtype.itemsize)
-        keys = {self.key_of(state): len(state.tokens) * size for state in states}
-        self.store.admit(keys)
-        self.store.prefetch(keys)
+        keys = {state: self.key_of(state) for state in states}
+        self.store.admit({key: len(state.tokens) * size for state, key in keys.items()})
+        self.store.prefetch(keys.values())
+        return keys
 
     def _obtained(
-        self, state: State, segments: Segments, encoder: Encoder
+        self, state: State, key: SegmentKey, segments: Segments, encoder: Encoder
     ) -> Steps[tuple[KVSegment, bool]]:
         """The segment of a state whose context is in `segments`; whether it had to be encoded."""
-        key = self.key_of(state)
         if (segment := self.store.get(key)) is not None:
             return segment, False
         yield state.path, 0
@@ -277,30 +284,30 @@ class Library:
                 return segment, False  # Someone else had it encoded in between.
             began = time.perf_counter()
             (segment,) = yield from encoder.encode([Job.of(state, segments)])
-            return self._keep(state, segment, time.perf_counter() - began), True
+            return self._keep(state, key, segment, time.perf_counter() - began), True
         finally:
             self.store.release(key)
 
     def _encoding_together(self, states: Sequence[State]) -> Steps[Encoding]:
-        started = time.perf_counter()
-        self._admit(states)
-        found = {state: self.store.get(self.key_of(state)) for state in states}
+        started, keys = time.perf_counter(), self._admitted(states)
+        found = {state: self.store.get(key) for state, key in keys.items()}
         segments = {state: segment for state, segment in found.items() if segment is not None}
         missing, encoder = [s for s in states if s not in segments], Encoder(self.model.transformer)
         new: set[State] = set()
         for wave in waves(missing):
-            claimed = [state for state in wave if self.store.claim(self.key_of(state))]
+            claimed = [state for state in wave if self.store.claim(keys[state])]
             try:
-                mine = [state for state in claimed if not self.is_stored(state)]
+                mine = [state for state in claimed if keys[state] not in self.store]
                 for jobs in packed(Job.of(state, segments) for state in mine):
-                    segments |= yield from self._kept_together(jobs, encoder)
+                    segments |= yield from self._kept_together(jobs, keys, encoder)
                 new.update(mine)
             finally:
                 for state in claimed:
-                    self.store.release(self.key_of(state))
+                    self.store.release(keys[state])
             for state in wave:  # What another process has encoded, or is encoding.
                 if state not in segments:
-                    segments[state], is_new = yield from self._obtained(state, segments, encoder)
+                    obtaining = self._obtained(state, keys[state], segments, encoder)
+                    segments[state], is_new = yield from obtaining
                     if is_new:
                         new.add(state)
         encoded = tuple(state for state in missing if state in new)
@@ -317,24 +324,21 @@ class Library:
         seconds = time.perf_counter() - started if encoded else 0.0
         return Encoding(tuple(encoded), len(states) - len(encoded), seconds)
 
-    def _kept_together(self, jobs: Sequence[Job], encoder: Encoder) -> Steps[Segments]:
+    def _kept_together(
+        self, jobs: Sequence[Job], keys: Mapping[State, SegmentKey], encoder: Encoder
+    ) -> Steps[Segments]:
         began, tokens = time.perf_counter(), sum(len(job.state.tokens) for job in jobs)
         segments = yield from encoder.encode(jobs)
         each = (time.perf_counter() - began) / tokens
         return {
-            job.state: self._keep(job.state, segment, each * len(job.state.tokens))
-            for job, segment in zip(jobs, segments, strict=True)
+            state: self._keep(state, keys[state], segment, each * len(state.tokens))
+            for state, segment in zip((job.state for job in jobs), segments, strict=True)
         }
 
-    def _keep(self, state: State, segment: KVSegment, seconds: float) -> KVSegment:
+    def _keep(self, state: State, key: SegmentKey, segment: KVSegment, seconds: float) -> KVSegment:
         log.debug("encoded %s: %d tokens", state.path, len(state.tokens))
-        return self.store.put(
-            self.key_of(state),
-            segment,
-            seconds,
-            label=state.path,
-            namespace=self._namespace_of(state),
-        )
+        namespace = self._namespace_of(state)
+        return self.store.put(key, segment, seconds, label=state.path, namespace=namespace)
 
     def changes(self, name: str) -> Changes:
         """What became of the states of the schema `name` when it was added last."""
@@ -358,9 +362,7 @@ class Library:
         if not wanted.is_measured:
             return part, new
         segments, _ = self.segments(new.plan.states)
-        start, model = said.plan.next_position, self.model.transformer
-        found = measured(model, new.plan, segments, wanted, self._scratch, start)
-        wanted = replace(wanted, positions=wanted.positions | found)
+        wanted = self._measured(new.plan, segments, wanted, said.plan.next_position)
         return said.turn(turn, wanted, self._learned)
 
     def _planner(self, schema: str, at: Location | None = None) -> Planner:

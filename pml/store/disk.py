@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -136,9 +136,12 @@ class DiskTier:
         return []
 
     def remove(self, key: SegmentKey) -> None:
-        row = self.find(key)
-        if row is not None:
-            self.asked(lambda: self._remove([row]))
+        if self.find(key) is not None:
+            self.remove_all([key])
+
+    def remove_all(self, keys: Iterable[SegmentKey]) -> None:
+        """At once: a write to the index waits for the disk."""
+        self.asked(lambda: self._remove([*keys]))
 
     def __iter__(self) -> Iterator[SegmentKey]:
         return iter([row.key for row in self.rows()])
@@ -237,8 +240,9 @@ class DiskTier:
         self.evictions += len(gone)
         return gone
 
-    def _remove(self, rows: list[Row]) -> None:
+    def _remove(self, keys: list[SegmentKey]) -> None:
         with self.index.writing():
+            rows = [row for key in keys if (row := self.index.find(key)) is not None]
             for row in rows:
                 self.index.remove(row.key)
         self._remove_files(rows)

@@ -83,8 +83,8 @@ def collect(
         if row.key not in gone:
             gone[row.key] = row
             left -= row.num_bytes
-    for key in gone:
-        disk.remove(key)
+    if gone:
+        disk.remove_all(gone)
     size = sum(row.num_bytes for row in gone.values())
     return Collected(len(gone), size, disk.files.remove_abandoned())
 
