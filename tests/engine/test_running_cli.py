@@ -17,27 +17,11 @@ import torch
 from safetensors.torch import load_file
 from tiny_model import write_checkpoint
 from tiny_tokenizer import VOCABULARY
-from typer.testing import CliRunner, Result
+from trip import PROMPT, TOO_LONG, be_at, pml, told, write_documents
 
 from minillm.checkpoint import load
 from minillm.model import ForwardPlan, Run
-from pml.cli import app
 from pml.engine import PromptCache
-
-SCHEMA = """<schema name="trip">
-  <system>You plan travel.
-    <module name="when">We go in <param name="month" len="6" default="May"/>, by train.</module>
-    <union>
-      <module name="rome">To Rome: the old streets.
-        <module name="food">And the food.</module></module>
-      <module name="goa">To Goa: the sea and the sun.</module>
-    </union>
-  </system>
-</schema>
-"""
-PROMPT = """<prompt schema="trip"><when month="June"/><rome><food/></rome>
-<user>Where do we go when it rains?</user></prompt>"""
-TOO_LONG = '<prompt schema="trip"><when month="the month that follows upon June"/></prompt>'
 
 
 @pytest.fixture(scope="module")
@@ -45,27 +29,13 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `trip.pml`, `ask.pml` and the checkpoint `tiny`."""
     folder = tmp_path_factory.mktemp("home")
     write_checkpoint(folder / "tiny")
-    (folder / "trip.pml").write_text(SCHEMA)
-    (folder / "ask.pml").write_text(PROMPT)
+    write_documents(folder)
     return folder
 
 
 @pytest.fixture(autouse=True)
 def _at_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(home)
-    monkeypatch.setenv("COLUMNS", "100")
-
-
-def pml(*arguments: object, stdin: str | None = None) -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments], input=stdin)
-
-
-def told(*arguments: object) -> dict[str, Any]:
-    """What a command prints with --json, which must be all that it prints on stdout."""
-    done = pml(*arguments, "--json")
-    assert done.exit_code == 0, done.stderr
-    content: dict[str, Any] = json.loads(done.stdout)
-    return content
+    be_at(home, monkeypatch)
 
 
 ASK = ("trip.pml", "ask.pml", "--model", "tiny")

@@ -12,21 +12,9 @@ from typing import Any
 
 import pytest
 from tiny_tokenizer import write_folder
+from trip import be_at, write_documents
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "programs" / "travel.py"
-SCHEMA = """<schema name="trip">
-  <system>You plan travel.
-    <module name="when">We go in <param name="month" len="6" default="May"/>, by train.</module>
-    <union>
-      <module name="rome">To Rome: the old streets.
-        <module name="food">And the food.</module></module>
-      <module name="goa">To Goa: the sea and the sun.</module>
-    </union>
-  </system>
-</schema>
-"""
-PROMPT = """<prompt schema="trip"><when month="June"/><rome><food/></rome>
-<user>Where do we go when it rains?</user></prompt>"""
 
 
 @pytest.fixture(scope="module")
@@ -34,15 +22,13 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `trip.pml`, `ask.pml` and `tiny`, a model's folder without weights."""
     folder = tmp_path_factory.mktemp("home")
     write_folder(folder / "tiny")
-    (folder / "trip.pml").write_text(SCHEMA)
-    (folder / "ask.pml").write_text(PROMPT)
+    write_documents(folder)
     return folder
 
 
 @pytest.fixture(autouse=True)
 def _at_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(home)
-    monkeypatch.setenv("COLUMNS", "100")
+    be_at(home, monkeypatch)
 
 
 def start(*arguments: str, setup: str = "", **streams: Any) -> subprocess.Popen[bytes]:

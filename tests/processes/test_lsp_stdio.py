@@ -12,24 +12,8 @@ from pathlib import Path
 import pytest
 from lsp_client import Editor, editor
 from lsprotocol import types
-
-SCHEMA = """<schema name="trip">
-  <system>You plan travel.
-    <module name="when">We go in <param name="month" len="6" default="May"/>, by train.</module>
-    <union scaffold="goa">
-      <module name="rome">To Rome. <module name="food">And the food.</module></module>
-      <module name="goa">To Goa, to <param name="what" len="9"/>.</module>
-    </union>
-    <module name="a &lt;b&gt;"/>
-  </system>
-  <scaffold modules="when rome/food"/>
-</schema>
-"""
-PROMPT = """<prompt schema="trip">
-  <when month="June"/><goa><arg name="what">swim</arg></goa><use module="a &lt;b&gt;"/>
-  <user>Where to?</user>
-</prompt>
-"""
+from trip import EDITED_PROMPT as PROMPT
+from trip import EDITED_SCHEMA as SCHEMA
 
 
 def told(folder: Path, task: Callable[[Editor], Awaitable[None]], *flags: str) -> None:
