@@ -71,7 +71,8 @@ def dump(stored: Stored, codec: Codec) -> bytes:
 def load(data: bytes, codec: Codec) -> Stored:
     """Out of a file's bytes. Raises `Damaged`."""
     try:
-        return _stored(Packed(load_tensors(data), _metadata(data)), codec)
+        header = data[8 : 8 + _header_size(data, len(data))]
+        return _stored(Packed(load_tensors(data), _metadata(header)), codec)
     except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise Damaged(str(error)) from error
 
@@ -79,7 +80,8 @@ def load(data: bytes, codec: Codec) -> Stored:
 def load_mapped(path: Path, codec: Codec) -> Stored:
     """Out of a file, whose pages are mapped and not copied. Raises `Damaged` and `OSError`."""
     try:
-        _check_header(path)
+        with path.open("rb") as start:
+            _header_size(start.read(8), path.stat().st_size)
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
             return _stored(Packed(tensors, file.metadata() or {}), codec)
@@ -90,10 +92,9 @@ def load_mapped(path: Path, codec: Codec) -> Stored:
 def read_metadata(path: Path) -> Mapping[str, str]:
     """What a file says of itself. Raises `Damaged` and `OSError`."""
     try:
-        _check_header(path)
         with path.open("rb") as file:
-            size = int.from_bytes(file.read(8), "little")
-            return _metadata(size.to_bytes(8, "little") + file.read(size))
+            size = _header_size(file.read(8), path.stat().st_size)
+            return _metadata(file.read(size))
     except (ValueError, KeyError, TypeError) as error:
         raise Damaged(str(error)) from error
 
@@ -136,19 +137,16 @@ def _number(text: str) -> float | None:
     return float(text) if text else None
 
 
-def _check_header(path: Path) -> None:
-    """The library would parse a header of 100 MB."""
-    with path.open("rb") as file:
-        size = int.from_bytes(file.read(8), "little")
-    if size > min(MAX_HEADER_BYTES, path.stat().st_size - 8):
+def _header_size(start: bytes, num_bytes: int) -> int:
+    """That of a file of `num_bytes`, which its first eight say. The library would parse 100 MB."""
+    size = int.from_bytes(start[:8], "little")
+    if size > min(MAX_HEADER_BYTES, num_bytes - 8):
         raise ValueError("not a safetensors file, or one with a header that is too long")
+    return size
 
 
-def _metadata(data: bytes) -> Mapping[str, str]:
-    size = int.from_bytes(data[:8], "little")
-    if size > min(MAX_HEADER_BYTES, len(data) - 8):
-        raise ValueError("not a safetensors file, or one with a header that is too long")
-    metadata = json.loads(data[8 : 8 + size])["__metadata__"]
+def _metadata(header: bytes) -> Mapping[str, str]:
+    metadata = json.loads(header)["__metadata__"]
     if not isinstance(metadata, dict):
         raise ValueError("no metadata")
     return metadata
