@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from minillm.config import ModelConfig
@@ -25,6 +26,7 @@ from minillm.config_file import CheckpointConfig, load_config
 from minillm.errors import IntegrityError, LoadError, shown
 from minillm.families import FAMILIES
 from minillm.families.base import Weight
+from minillm.linear import KINDS, FastLinear, Weights, can_pack
 from minillm.model import Transformer
 from minillm.tokenizer import Tokenizer, load_tokenizer
 from minillm.weights_file import WeightsFile, open_weights, sha256_of
@@ -34,7 +36,8 @@ WEIGHTS_FILE = "model.safetensors"
 
 @dataclass(frozen=True, eq=False)
 class LoadedModel:
-    """A model ready to run. `fingerprint` tells models apart by weights and shape, not by dtype."""
+    """A model ready to run. `fingerprint` tells models apart by weights and shape, not by dtype,
+    nor by how the weights lie: integers are other weights, packed ones are the same."""
 
     name: str
     config: ModelConfig
@@ -44,13 +47,18 @@ class LoadedModel:
 
 
 def load(
-    folder: Path | str, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+    folder: Path | str,
+    *,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+    weights: Weights = "packed",
 ) -> LoadedModel:
     """The converted checkpoint in `folder`, its weights in `dtype` on `device`.
 
-    Raises `LoadError`, in one line, where a file is missing or does not fit the others, and
-    `IntegrityError` where the weights have another sha256 than `config.json` says. Weights stored
-    in `dtype` already stay mapped from the file, and are shared by all processes that load it.
+    `weights` says how those of the linear layers lie (`linear.py`). What cannot be packed is
+    `plain`; then weights stored in `dtype` already stay mapped from the file, and are shared by all
+    processes that load it. Raises `LoadError`, in one line, where a file is missing or does not fit
+    the others, and `IntegrityError` where the weights have another sha256 than `config.json` says.
     """
     folder = Path(folder)
     stored, tokenizer = load_config(folder), load_tokenizer(folder)
@@ -58,8 +66,9 @@ def load(
     if tokenizer.vocab_size > config.vocab_size:
         sizes = f"{tokenizer.vocab_size} tokens, the model {config.vocab_size}"
         raise LoadError(f"{folder}: the tokenizer has {sizes}")
-    transformer = load_transformer(folder, stored, dtype, device)
-    return LoadedModel(folder.resolve().name, config, transformer, tokenizer, fingerprint(stored))
+    transformer = load_transformer(folder, stored, dtype, device, weights)
+    found = fingerprint(stored, weights)
+    return LoadedModel(folder.resolve().name, config, transformer, tokenizer, found)
 
 
 def load_transformer(
@@ -67,20 +76,52 @@ def load_transformer(
     stored: CheckpointConfig,
     dtype: torch.dtype | None = None,
     device: torch.device | str = "cpu",
+    weights: Weights = "plain",
 ) -> Transformer:
     """The model in `folder`, each weight as it is stored or all in `dtype`; raises `LoadError`."""
     path = folder / WEIGHTS_FILE
     table = FAMILIES[stored.model.family].weights(stored.model)
+    # No memory, and no random numbers, for weights that are replaced at once.
+    with torch.device("meta"), _Uninitialised():
+        transformer = Transformer(stored.model)
     with open_weights(path) as file:
         if sha256_of(path) != stored.weights_sha256:
             raise IntegrityError(f"{path}: damaged: its sha256 is not the one in config.json")
         _check(file, table, path)
-        weights = {name: file.tensor(name, dtype).to(device) for name in table}
-    # No memory, and no random numbers, for weights that are replaced at once.
-    with torch.device("meta"), _Uninitialised():
-        transformer = Transformer(stored.model)
-    transformer.load_state_dict(weights, strict=True, assign=True)
+        if kind := _kind(weights, dtype, device):
+            try:
+                _replace_linears(transformer, file, dtype, kind)
+            except ValueError as error:
+                raise LoadError(f"{path}: {error}") from error
+        names = transformer.state_dict().keys()
+        left = {name: file.tensor(name, dtype).to(device) for name in names}
+    transformer.load_state_dict(left, strict=True, assign=True)
     return transformer.eval().requires_grad_(False)
+
+
+def _kind(
+    weights: Weights, dtype: torch.dtype | None, device: torch.device | str
+) -> type[FastLinear] | None:
+    """What takes the place of `nn.Linear`; None where nothing does."""
+    if weights in ("int8", "int4") and torch.device(device).type != "cpu":
+        raise LoadError(f"{weights} weights are for a CPU, this is {device}; take plain ones")
+    if weights == "packed" and not (dtype and can_pack(dtype, device)):
+        return None
+    return KINDS.get(weights)
+
+
+def _replace_linears(
+    transformer: Transformer, file: WeightsFile, dtype: torch.dtype | None, kind: type[FastLinear]
+) -> None:
+    """Put layers of `kind` in place of all linear ones, one after the other; also of the output
+    layer where that is the embedding."""
+    linears = [name for name, part in transformer.named_modules() if isinstance(part, nn.Linear)]
+    for name in linears:
+        has_bias = f"{name}.bias" in file.names
+        bias = file.read(f"{name}.bias", dtype) if has_bias else None
+        transformer.set_submodule(name, kind(file.read(f"{name}.weight", dtype), bias))
+    if transformer.output is None:
+        transformer.output = kind(file.tensor("embedding.weight", dtype), None)
 
 
 class _Uninitialised(TorchFunctionMode):
@@ -108,7 +149,9 @@ def _check(file: WeightsFile, table: Mapping[str, Weight], path: Path) -> None:
             raise LoadError(f"{path}: {name} has shape {shape}, expected {weight.shape}")
 
 
-def fingerprint(stored: CheckpointConfig) -> str:
+def fingerprint(stored: CheckpointConfig, weights: Weights = "plain") -> str:
     """What tells models apart: their weights and their shape, not the dtype that they run in."""
     shape = json.dumps(dataclasses.asdict(stored.model), sort_keys=True)
+    if weights in ("int8", "int4"):
+        shape += f"\n{weights}"
     return hashlib.sha256(f"{stored.weights_sha256}\n{shape}".encode()).hexdigest()

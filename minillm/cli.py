@@ -26,6 +26,8 @@ from minillm.flags import (
     TopKFlag,
     TopPFlag,
     VerboseFlag,
+    WeightsFlag,
+    WeightsName,
     load_model,
     sampling,
 )
@@ -151,13 +153,14 @@ def generate(
     seed: SeedFlag = None,
     stop: StopFlag = None,
     dtype: DTypeFlag = DType.float32,
+    weights: WeightsFlag = WeightsName.packed,
     device: DeviceFlag = Device.auto,
     threads: ThreadsFlag = None,
     verbose: VerboseFlag = False,
 ) -> None:
     """Answer a plain prompt, as the words come."""
     text = sys.stdin.read() if prompt == "-" else prompt
-    model = load_model(folder, dtype, device, threads)
+    model = load_model(folder, dtype, device, threads, weights)
     draw = sampling(temperature, top_k, top_p, seed)
     from minillm.generate import stream
 

@@ -19,6 +19,8 @@ from minillm.flags import (
     DTypeFlag,
     JsonFlag,
     ThreadsFlag,
+    WeightsFlag,
+    WeightsName,
     load_model,
 )
 
@@ -68,17 +70,19 @@ def bench(
     ] = 7,
     as_json: JsonFlag = False,
     dtype: DTypeFlag = DType.float32,
+    weights: WeightsFlag = WeightsName.packed,
     device: DeviceFlag = Device.auto,
     threads: ThreadsFlag = None,
 ) -> None:
     """Measure loading, prefill and decode; run it alone."""
-    facts = measure(folder, lengths, repeats, dtype, device, threads)
+    facts = measure(folder, lengths, repeats, dtype, weights, device, threads)
     if as_json:
         print_json(facts)
         return
     loading = facts["loading"]
     took, memory = duration(loading["seconds"]), amount(loading["peak_bytes"])
-    print("{model}, {dtype}, {device}, threads: {threads}, medians of {repeats}".format(**facts))
+    title = "{model}, {dtype}, {weights} weights, {device}, threads: {threads}"
+    print(f"{title.format(**facts)}, medians of {repeats}")
     print(f"loading: {took}, {memory}, {loading['peak_of_weights']:.2f} of the weights' size")
     print("tokens   prefill, tokens/s   decode, tokens/s")
     for row in facts["speeds"]:
@@ -91,6 +95,7 @@ def measure(
     lengths: list[int] | None,
     repeats: int,
     dtype: str,
+    weights: WeightsName,
     device: str,
     threads: int | None,
 ) -> dict[str, Any]:
@@ -98,14 +103,15 @@ def measure(
     import torch
 
     from minillm.bench import Bench, peak_memory
+    from minillm.families import num_parameters
 
     before, started = peak_memory(), time.perf_counter()
-    model = load_model(folder, dtype, device, threads)
+    model = load_model(folder, dtype, device, threads, weights)
     lengths = fitting(lengths, model.config.max_positions)
     run = Bench(model.transformer, max(lengths), repeats)
     run.fill(1)  # which reads all weights
     seconds, peak = time.perf_counter() - started, peak_memory() - before
-    weights = sum(weight.nbytes for weight in model.transformer.parameters())
+    weight_bytes = num_parameters(model.config) * model.transformer.dtype.itemsize
     with Bar("measuring", total=sum(lengths)) as bar:
         speeds = []
         for length in lengths:
@@ -114,14 +120,15 @@ def measure(
     return {
         "model": model.name,
         "dtype": str(dtype),
+        "weights": str(weights),
         "device": model.transformer.device.type,
         "threads": torch.get_num_threads(),
         "repeats": repeats,
         "loading": {
             "seconds": seconds,
             "peak_bytes": peak,
-            "weight_bytes": weights,
-            "peak_of_weights": peak / weights,
+            "weight_bytes": weight_bytes,
+            "peak_of_weights": peak / weight_bytes,
         },
         "speeds": speeds,
     }

@@ -24,6 +24,15 @@ class DType(StrEnum):
     float64 = "float64"
 
 
+class WeightsName(StrEnum):
+    """As in `linear.py`, which imports torch."""
+
+    plain = "plain"
+    packed = "packed"
+    int8 = "int8"
+    int4 = "int4"
+
+
 class Device(StrEnum):
     cpu = "cpu"
     cuda = "cuda"
@@ -38,6 +47,10 @@ def _probability(value: float) -> float:
 
 Checkpoint = Annotated[Path, typer.Argument(metavar="DIR", help="A converted checkpoint.")]
 DTypeFlag = Annotated[DType, typer.Option("--dtype", help="Of the weights and the KV states.")]
+WeightsFlag = Annotated[
+    WeightsName,
+    typer.Option("--weights", help="packed: faster on a CPU; int8, int4: smaller, not the same."),
+]
 DeviceFlag = Annotated[Device, typer.Option("--device", help="auto: a GPU if there is one.")]
 ThreadsFlag = Annotated[
     int | None, typer.Option("--threads", min=1, metavar="N", help="CPU threads; default: all.")
@@ -88,7 +101,11 @@ def sampling(temperature: float, top_k: int, top_p: float, seed: int | None) -> 
 
 
 def load_model(
-    folder: Path, dtype: str = "float32", device: str = "auto", threads: int | None = None
+    folder: Path,
+    dtype: str = "float32",
+    device: str = "auto",
+    threads: int | None = None,
+    weights: WeightsName = WeightsName.packed,
 ) -> LoadedModel:
     """The checkpoint in `folder`, announced with its size and the time it is expected to take.
 
@@ -96,9 +113,9 @@ def load_model(
     """
     if not folder.is_dir():
         raise Failure(f"{folder}: no such folder; `minillm convert` makes one")
-    weights = folder / "model.safetensors"
-    if weights.is_file():
-        note(f"loading {folder.resolve().name}: {_expected(weights)}")
+    file = folder / "model.safetensors"
+    if file.is_file():
+        note(f"loading {folder.resolve().name}: {_expected(file)}")
     with waiting("loading"):
         import torch
 
@@ -111,7 +128,7 @@ def load_model(
             raise Failure("there is no CUDA device here; take --device cpu")
         if device == "auto":
             device = "cuda" if has_gpu else "cpu"
-        return load(folder, dtype=getattr(torch, dtype), device=device)
+        return load(folder, dtype=getattr(torch, dtype), device=device, weights=weights.value)
 
 
 def _expected(weights: Path) -> str:

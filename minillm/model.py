@@ -70,7 +70,7 @@ class Transformer(nn.Module):
         )
         self.blocks = nn.ModuleList(family.block(config) for _ in range(config.num_layers))
         self.norm = family.final_norm(config)
-        self.output = (
+        self.output: nn.Module | None = (
             None
             if config.tie_embeddings
             else nn.Linear(config.hidden_size, config.vocab_size, bias=False)

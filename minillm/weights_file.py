@@ -65,14 +65,18 @@ class WeightsFile:
 
     def tensor(self, name: str, dtype: torch.dtype | None = None) -> Tensor:
         """A tensor as it is stored, mapped from the file and not copied; or else in `dtype`."""
-        spec = self.spec(name)
-        if dtype is not None and dtype != spec.dtype:
-            return self._converted(name, spec, dtype)
+        if dtype is not None and dtype != self.spec(name).dtype:
+            return self.read(name, dtype)
         tensor: Tensor = self._handle.get_tensor(name)
         return tensor
 
-    def _converted(self, name: str, spec: TensorSpec, dtype: torch.dtype) -> Tensor:
-        """Read and not mapped: pages of a mapping stay in memory beside what is made of them."""
+    def read(self, name: str, dtype: torch.dtype | None = None) -> Tensor:
+        """A tensor in memory of its own, in `dtype` or as it is stored.
+
+        Pages of a mapping would stay in memory beside what is made of them.
+        """
+        spec = self.spec(name)
+        dtype = dtype or spec.dtype
         tensor, stored = torch.empty(spec.shape, dtype=dtype), self._chunk.view(spec.dtype)
         with self._path.open("rb") as file:
             file.seek(self._starts[name])

@@ -17,6 +17,7 @@ import torch
 
 from minillm import LoadedModel, load
 from minillm.bench import Bench, median
+from minillm.families import num_parameters
 from minillm.generate import prefill
 from minillm.kv import Placed
 
@@ -32,7 +33,7 @@ class Limits:
     def __init__(self, model: LoadedModel, repeats: int) -> None:
         dtype = model.transformer.dtype
         self.config, self.bytes_per_number = model.config, dtype.itemsize
-        self.weights = sum(p.numel() for p in model.transformer.parameters())
+        self.weights = num_parameters(model.config)
         self.embedding = model.config.vocab_size * model.config.hidden_size
         block = torch.randn(64 << 20)  # 256 MiB, far larger than any cache
         self.bandwidth = block.numel() * 4 / median(block.sum, repeats)

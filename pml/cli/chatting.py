@@ -20,6 +20,8 @@ from minillm.flags import (
     TopKFlag,
     TopPFlag,
     VerboseFlag,
+    WeightsFlag,
+    WeightsName,
     load_model,
     sampling,
 )
@@ -52,6 +54,7 @@ def chat(
     seed: SeedFlag = None,
     stop: StopFlag = None,
     dtype: DTypeFlag = DType.float32,
+    weights: WeightsFlag = WeightsName.packed,
     device: DeviceFlag = Device.auto,
     threads: ThreadsFlag = None,
     layout: LayoutFlag = None,
@@ -63,7 +66,7 @@ def chat(
     """Talk over a schema: a line is a user's turn, one that starts with `<` is PML."""
     parsed = read_schema(schema)
     check_options(parsed, attention, layout)
-    loaded = load_model(model, dtype, device, threads)
+    loaded = load_model(model, dtype, device, threads, weights)
     draw = sampling(temperature, top_k, top_p, seed)
     from pml.engine import PromptCache
 

@@ -25,6 +25,8 @@ from minillm.flags import (
     TopKFlag,
     TopPFlag,
     VerboseFlag,
+    WeightsFlag,
+    WeightsName,
     load_model,
     sampling,
 )
@@ -65,6 +67,7 @@ class Running:
     layout: str | None
     quality: str
     store: Path | None = None
+    weights: WeightsName = WeightsName.packed
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ class Session:
         document, parsed = read_prompt(prompt), read_schema(schema)
         positions, _ = check_options(parsed, running.attention, running.layout)
         check_prompt(document.prompt(), parsed, repeat=positions == "packed")
-        loaded = load_model(model, running.dtype, running.device, running.threads)
+        loaded = load_model(model, running.dtype, running.device, running.threads, running.weights)
         from pml.engine import PromptCache
 
         cache = PromptCache(
@@ -121,6 +124,7 @@ def run(
     seed: SeedFlag = None,
     stop: StopFlag = None,
     dtype: DTypeFlag = DType.float32,
+    weights: WeightsFlag = WeightsName.packed,
     device: DeviceFlag = Device.auto,
     threads: ThreadsFlag = None,
     layout: LayoutFlag = None,
@@ -130,7 +134,7 @@ def run(
     verbose: VerboseFlag = False,
 ) -> None:
     """Answer a prompt as the words come; what it took goes to stderr."""
-    running = Running(dtype, device, threads, attention, layout, quality, store)
+    running = Running(dtype, device, threads, attention, layout, quality, store, weights)
     session = Session.open(schema, prompt, model, running)
     draw = sampling(temperature, top_k, top_p, seed)
     encoded = session.encode()

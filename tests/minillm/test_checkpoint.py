@@ -19,6 +19,7 @@ from minillm.config import ModelConfig, RopeScaling
 from minillm.config_file import CheckpointConfig, load_config, save_config
 from minillm.convert import convert
 from minillm.errors import LoadError
+from minillm.families import num_parameters
 from minillm.families.llama import LlamaConfig
 from minillm.model import ForwardPlan, Run
 from minillm.weights_file import TensorSpec, open_weights, sha256_of, write_weights
@@ -42,7 +43,7 @@ def logits(model: LoadedModel) -> torch.Tensor:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
 def test_loads_in_the_dtype_asked_for(folder: Path, dtype: torch.dtype) -> None:
-    model = load(folder, dtype=dtype)
+    model = load(folder, dtype=dtype, weights="plain")
     assert model.name == "tiny"
     assert {p.dtype for p in model.transformer.parameters()} == {dtype}
     assert not any(p.requires_grad or p.is_meta for p in model.transformer.parameters())
@@ -62,7 +63,7 @@ def test_weights_in_the_stored_dtype_are_mapped_not_copied(folder: Path) -> None
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     starts = {
         parameter.data_ptr() - header[name]["data_offsets"][0]
-        for name, parameter in load(folder).transformer.named_parameters()
+        for name, parameter in load(folder, weights="plain").transformer.named_parameters()
     }
     assert len(starts) == 1
 
@@ -72,7 +73,7 @@ def test_weights_are_converted_in_chunks(
     folder: Path, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("minillm.weights_file.CHUNK_BYTES", 56)  # no weight is a number of them
-    model, stored = load(folder, dtype=dtype), load_file(folder / WEIGHTS)
+    model, stored = load(folder, dtype=dtype, weights="plain"), load_file(folder / WEIGHTS)
     for name, parameter in model.transformer.named_parameters():
         assert torch.equal(parameter, stored[name].to(dtype))
 
@@ -82,7 +83,7 @@ def test_a_tied_output_is_stored_once_and_used_twice(tmp_path: Path, tied: bool)
     weights = tiny.weights(tied=tied)
     config = tiny.HF_CONFIG | {"tie_word_embeddings": tied}
     source = tiny.write_folder(tmp_path / "source", weights, config=config)
-    model = load(convert(source, tmp_path / "tiny").folder)
+    model = load(convert(source, tmp_path / "tiny").folder, weights="plain")
     assert ("output.weight" in load_file(tmp_path / "tiny" / WEIGHTS)) is not tied
     output = model.transformer.output
     assert (output is None) is tied
@@ -302,4 +303,4 @@ def test_smollm2_loads() -> None:
     assert (config.num_heads, config.num_kv_heads, config.head_dim) == (9, 3, 64)
     assert (config.rope_theta, config.max_positions, config.tie_embeddings) == (1e5, 8192, True)
     assert config.kv_bytes_per_token(4) == 46_080
-    assert sum(p.numel() for p in model.transformer.parameters()) == 134_515_008
+    assert num_parameters(config) == 134_515_008

@@ -115,7 +115,7 @@ def test_bench_measures_each_length(checkpoint: Path) -> None:
 def test_bench_for_people_takes_lengths_that_fit(checkpoint: Path) -> None:
     done = minillm("bench", checkpoint, "--repeats", 1, "--dtype", "bfloat16", "--threads", 1)
     title, loading, head, row = done.stdout.splitlines()
-    assert title == "tiny, bfloat16, cpu, threads: 1, medians of 1"
+    assert title == "tiny, bfloat16, packed weights, cpu, threads: 1, medians of 1"
     assert loading.startswith("loading: ")
     assert head.split() == ["tokens", "prefill,", "tokens/s", "decode,", "tokens/s"]
     assert row.split()[0] == "63"  # of 64 positions; 128 do not fit
