@@ -27,6 +27,7 @@ from minillm.flags import (
     TopPFlag,
     VerboseFlag,
     load_model,
+    options,
     sampling,
 )
 
@@ -37,6 +38,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.callback()(options)
 
 
 def main() -> None:

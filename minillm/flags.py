@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from enum import StrEnum
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,9 @@ from minillm.console import Failure, amount, duration, log_to_stderr, note, wait
 if TYPE_CHECKING:
     from minillm.checkpoint import LoadedModel
     from minillm.sampling import Sampling
+
+
+DISTRIBUTION = "modular-prompt-cache"
 
 
 class DType(StrEnum):
@@ -28,6 +32,12 @@ class Device(StrEnum):
     cpu = "cpu"
     cuda = "cuda"
     auto = "auto"
+
+
+def _tell_version(is_asked: bool) -> None:
+    if is_asked:
+        print(DISTRIBUTION, version(DISTRIBUTION))
+        raise typer.Exit
 
 
 def _probability(value: float) -> float:
@@ -75,6 +85,15 @@ VerboseFlag = Annotated[
     typer.Option("--verbose", "-v", help="Log what is done to stderr.", callback=log_to_stderr),
 ]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Machine-readable, alone on stdout.")]
+
+
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show it and exit.", callback=_tell_version, is_eager=True),
+    ] = False,
+) -> None:
+    """What either tool takes before a command."""
 
 
 def sampling(temperature: float, top_k: int, top_p: float, seed: int | None) -> Sampling:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,12 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def minillm(*arguments: object, stdin: str | None = None) -> Result:
     return CliRunner().invoke(app, [str(argument) for argument in arguments], input=stdin)
+
+
+def test_the_version_is_the_distribution_s() -> None:
+    done = minillm("--version")
+    name = "modular-prompt-cache"
+    assert (done.exit_code, done.stdout) == (0, f"{name} {version(name)}\n")
 
 
 def test_info_counts_the_true_key_value_heads(checkpoint: Path) -> None:
