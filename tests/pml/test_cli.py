@@ -125,6 +125,8 @@ class TestExitCodes:
             (("map", "trip.pml", "--model", "none"), 1, "error: none/roles.json: "),
             (("check", "."), 1, "error: .: Is a directory"),
             (("travel",), 2, "No such command 'travel'"),
+            (("map", "trip.pml", "--model", "tiny", "--json", "--svg"), 2, "--json and --svg are"),
+            (("check", "trip.pml", "--json", "--sarif"), 2, "--json and --sarif are two forms"),
         ],
     )
     def test_each_has_its_code(self, arguments: tuple[str, ...], code: int, line: str) -> None:
