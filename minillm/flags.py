@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from minillm.console import Failure, amount, duration, log_to_stderr, note, waiting
+from minillm.json_file import checkpoint_file
 
 if TYPE_CHECKING:
     from minillm.checkpoint import LoadedModel
@@ -113,8 +114,7 @@ def load_model(
 
     Raises `LoadError`; `Failure` where there is no such device.
     """
-    if not folder.is_dir():
-        raise Failure(f"{folder}: no such folder; `minillm convert` makes one")
+    checkpoint_file(folder, "config.json")
     weights = folder / "model.safetensors"
     if weights.is_file():
         note(f"loading {folder.resolve().name}: {_expected(weights)}")

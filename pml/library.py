@@ -108,7 +108,8 @@ class Library:
         """Take a schema: a path, PML text (which starts with `<`), or one that was built in code.
         Nothing is encoded yet. All namespaces find the states of one that is `shared`.
 
-        Raises `PMLError` for what is wrong with it. A schema of the same name is replaced: what is
+        Raises `PMLError` for what is wrong with it, `LoadError` for a layout that moves states of a
+        model whose states cannot be moved. A schema of the same name is replaced: what is
         the same in both keeps its states, and `changes` tells what is not.
         """
         schema = read_schema(source)
@@ -121,6 +122,7 @@ class Library:
             layout=self._layout,
             fresh_anonymous=self._fresh_anonymous,
         )
+        self._check_movable(planner)
         self._changes[schema.name] = Changes.between(before, planner)
         self.schemas[schema.name] = planner
         if shared:
@@ -347,12 +349,14 @@ class Library:
     def conversation(self, name: str) -> Conversation:
         """One over the schema `name` in which nothing is said yet; packed, if nobody said how.
 
-        Raises `PMLError` for an unknown name, and where the layout is `fixed`.
+        Raises `PMLError` for an unknown name and where the layout is `fixed`, `LoadError` as
+        `add_schema` does.
         """
         planner = self._planner(name)
         if not (self._layout or planner.layout.schema.layout):
             states = states_of(planner.layout, planner.attention, "packed")
             planner = replace(planner, positions="packed", states=states)
+            self._check_movable(planner)
         return Conversation.of(planner)
 
     def plan_turn(self, said: Conversation, turn: Prompt) -> tuple[PromptPlan, Conversation]:
@@ -364,6 +368,13 @@ class Library:
         segments, _ = self.segments(new.plan.states)
         wanted = self._measured(new.plan, segments, wanted, said.plan.next_position)
         return said.turn(turn, wanted, self._learned)
+
+    def _check_movable(self, planner: Planner) -> None:
+        if planner.positions == "packed" and self.model.config.position_scheme == "learned":
+            raise LoadError(
+                f"{self.model.name}: it adds a learned vector for each position to its tokens, so "
+                "that states cannot be moved, as chats and layout='packed' do; take layout='fixed'"
+            )
 
     def _planner(self, schema: str, at: Location | None = None) -> Planner:
         planner = self.schemas.get(schema)

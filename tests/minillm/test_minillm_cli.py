@@ -72,7 +72,7 @@ def test_a_seed_repeats_an_answer(checkpoint: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "line"),
     [
-        (("nowhere", "hi"), 1, "error: nowhere: no such folder; `minillm convert` makes one"),
+        (("nowhere", "hi"), 1, "error: nowhere: no such folder; `minillm convert SOURCE DIR`"),
         (("TINY", ""), 1, "error: the prompt is empty, expected some text"),
         (("TINY", "sun " * 99), 1, "tokens, the model's context is 64"),
         (("TINY", "hi", "--top-p", "0"), 2, "Invalid value for '--top-p'"),

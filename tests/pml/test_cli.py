@@ -122,7 +122,8 @@ class TestExitCodes:
     @pytest.mark.parametrize(
         ("arguments", "code", "line"),
         [
-            (("map", "trip.pml", "--model", "none"), 1, "error: none/roles.json: "),
+            (("map", "trip.pml", "--model", "none"), 1, "error: none: no such folder; `minillm "),
+            (("map", "trip.pml", "--model", "."), 1, "error: .: no roles.json in it; `minillm "),
             (("check", "."), 1, "error: .: Is a directory"),
             (("travel",), 2, "No such command 'travel'"),
             (("map", "trip.pml", "--model", "tiny", "--json", "--svg"), 2, "--json and --svg are"),
