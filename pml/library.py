@@ -22,11 +22,11 @@ from pml.learned import content, one_pass
 from pml.measured import measured
 from pml.plan import PromptPlan
 from pml.planner import Planner
-from pml.prompt import Prompt, parse_prompt
+from pml.prompt import Prompt
 from pml.quality import recompute_of
 from pml.recompute import Recompute
 from pml.schema import Schema
-from pml.schemas import Changes, read_schema
+from pml.schemas import Changes, PromptSource, read_prompt, read_schema
 from pml.states import states_of
 from pml.steps import Progress, Steps, finish
 from pml.store import ModuleStore, SegmentKey, StoreFull, open_store, segment_key
@@ -84,6 +84,8 @@ class Library:
         store: ModuleStore | Path | str | None = None,
         namespace: str = "",
     ) -> None:
+        if not isinstance(model, LoadedModel):
+            raise TypeError(f"model is a {type(model).__name__}, expected what minillm.load gives")
         scaling = model.config.rope_scaling
         if scaling is not None and model.config.follows_length:
             raise LoadError(
@@ -104,8 +106,8 @@ class Library:
         self._learned: set[str] = set()
         self._changes: dict[str, Changes] = {}
 
-    def add_schema(self, source: str | Path | Schema, *, shared: bool = False) -> Schema:
-        """Take a schema: a path, PML text (which starts with `<`), or one that was built in code.
+    def add_schema(self, source: str | bytes | Path | Schema, *, shared: bool = False) -> Schema:
+        """Take a schema: a path, PML text (a str of it starts with `<`), or one built in code.
         Nothing is encoded yet. All namespaces find the states of one that is `shared`.
 
         Raises `PMLError` for what is wrong with it, `LoadError` for a layout that moves states of a
@@ -131,7 +133,7 @@ class Library:
 
     def plan(
         self,
-        prompt: str | bytes | Prompt,
+        prompt: PromptSource,
         file: str = "<prompt>",
         *,
         recompute: Recompute | None = None,
@@ -143,7 +145,7 @@ class Library:
         """
         return finish(self._planning(prompt, file, recompute))[0]
 
-    def prepare(self, prompt: str | bytes | Prompt | PromptPlan) -> Steps[Prepared]:
+    def prepare(self, prompt: PromptSource | PromptPlan) -> Steps[Prepared]:
         """Plan a prompt and encode what it needs and the store lacks, step by step."""
         measuring = None
         if isinstance(prompt, PromptPlan):
@@ -156,13 +158,12 @@ class Library:
 
     def _planning(
         self,
-        prompt: str | bytes | Prompt,
+        prompt: PromptSource,
         file: str = "<prompt>",
         recompute: Recompute | None = None,
     ) -> Steps[tuple[PromptPlan, Encoding | None]]:
         """The plan, and what had to be encoded to measure what it computes again."""
-        if not isinstance(prompt, Prompt):
-            prompt = parse_prompt(prompt, file)
+        prompt = read_prompt(prompt, file)
         planner = self._planner(prompt.schema, prompt.at)
         wanted = self._recompute if recompute is None else recompute
         plan = planner.plan(prompt, wanted, self._learned)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tiny_model import write_checkpoint
@@ -44,6 +45,26 @@ def test_a_stale_stream_is_refused_and_leaves_the_newer_answer_alone(cache: Prom
         next(stale)
     tokens += [delta.token for delta in newer if delta.token is not None]
     assert tuple(tokens) == alone
+
+
+def test_documents_come_from_files_and_as_bytes(cache: PromptCache, tmp_path: Path) -> None:
+    path = tmp_path / "one.pml"
+    path.write_text(ONE)
+    cache.add_schema(SCHEMA.encode())
+    answer = cache.generate(ONE, max_tokens=3)
+    assert cache.generate(path, max_tokens=3).tokens == answer.tokens
+    assert cache.batch(iter([path, OTHER]), max_tokens=3)[0].tokens == answer.tokens
+
+
+def test_what_is_taken_for_something_else_is_one_line(cache: PromptCache) -> None:
+    wrong: Any = "weights/tiny"
+    with pytest.raises(TypeError, match=r"^model is a str, expected what minillm\.load gives$"):
+        PromptCache(wrong)
+    with pytest.raises(TypeError, match=r"^found one prompt, a str, expected a list of them$"):
+        cache.batch(ONE)
+    wrong = parse_schema(SCHEMA)
+    with pytest.raises(TypeError, match=r"^found a Schema, expected PML text as str or bytes$"):
+        cache.generate(wrong)
 
 
 def test_a_stream_whose_buffer_was_forgotten_is_refused(cache: PromptCache) -> None:
