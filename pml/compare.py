@@ -38,7 +38,7 @@ class FullRun:
     ttft: float
     tokens: int
     text: str
-    answer: tuple[int, ...]
+    answer: tuple[int, ...] = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class CachedRun:
     fresh_tokens: int
     copied_tokens: int
     text: str
-    answer: tuple[int, ...]
+    answer: tuple[int, ...] = field(repr=False)
 
 
 @dataclass(frozen=True)

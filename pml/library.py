@@ -51,6 +51,10 @@ class Encoding:
     def tokens(self) -> int:
         return sum(len(state.tokens) for state in self.encoded)
 
+    def __repr__(self) -> str:
+        encoded = f"{len(self.encoded)} states, {self.tokens} tokens in {self.seconds:.3g} s"
+        return f"<Encoding: {encoded}; {self.kept} states kept>"
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -105,6 +109,10 @@ class Library:
         self._recompute = recompute_of(quality) if recompute is None else recompute
         self._learned: set[str] = set()
         self._changes: dict[str, Changes] = {}
+
+    def __repr__(self) -> str:
+        known = listed(self.schemas, "and") or "none yet"
+        return f"<{type(self).__name__} over {self.model.name!r}: schemas {known}>"
 
     def add_schema(self, source: str | bytes | Path | Schema, *, shared: bool = False) -> Schema:
         """Take a schema: a path, PML text (a str of it starts with `<`), or one built in code.
@@ -344,7 +352,9 @@ class Library:
         return self.store.put(key, segment, seconds, label=state.path, namespace=namespace)
 
     def changes(self, name: str) -> Changes:
-        """What became of the states of the schema `name` when it was added last."""
+        """What became of the states of the schema `name` when it was added last. Raises `PMLError`
+        for an unknown name."""
+        self._planner(name)
         return self._changes[name]
 
     def conversation(self, name: str) -> Conversation:
@@ -378,6 +388,8 @@ class Library:
             )
 
     def _planner(self, schema: str, at: Location | None = None) -> Planner:
+        if not isinstance(schema, str):
+            raise TypeError(f"found a {type(schema).__name__}, expected a schema's name")
         planner = self.schemas.get(schema)
         if planner is None:
             expected = listed(self.schemas) or "one that was given to add_schema; none was"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from pml.context import State
+from pml.errors import Location, PMLSyntaxError, quoted
 from pml.planner import Planner
 from pml.prompt import Prompt, parse_prompt
 from pml.schema import Schema, parse_schema
@@ -20,7 +21,12 @@ Source = TypeVar("Source")
 
 
 def read_prompt(source: PromptSource, file: str = "<prompt>") -> Prompt:
-    """The prompt; `file` is the name that errors in a text carry. Raises `PMLError`."""
+    """The prompt; `file` is the name that errors in a text carry. Raises `PMLError`.
+
+    A str is never the name of a file: a prompt may come from anybody."""
+    if isinstance(source, str) and "<" not in source:
+        found = f"found {quoted(source)}; expected <prompt schema=…>, or a file as pathlib.Path"
+        raise PMLSyntaxError(found, Location(file, 1, 1), code="wrong-root")
     if isinstance(source, Path):
         return parse_prompt(source.expanduser().read_bytes(), str(source))
     return source if isinstance(source, Prompt) else parse_prompt(source, file)

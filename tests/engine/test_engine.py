@@ -185,3 +185,37 @@ def test_a_schema_built_in_code_is_held_to_the_rules(cache: PromptCache) -> None
     with pytest.raises(PMLError, match="'m'"):
         cache.add_schema(Schema("t", children=(twice, twice)))
     assert "t" not in cache.schemas
+
+
+def test_what_a_notebook_shows_is_a_line_each(model: LoadedModel) -> None:
+    cache = PromptCache(model)
+    assert repr(cache) == "<PromptCache over 'tiny': schemas none yet>"
+    cache.add_schema(SCHEMA)
+    assert repr(cache) == "<PromptCache over 'tiny': schemas 's'>"
+    size = sum(weight.numel() for weight in model.transformer.parameters())
+    assert repr(model) == f"<LoadedModel 'tiny': llama, {size:,} parameters, float32 on cpu>"
+    answer = cache.generate(ONE, max_tokens=100)
+    usage, timings, text = answer.usage, answer.timings, repr(answer)
+    assert text.startswith("<Completion '") and "…" in text and "\n" not in text
+    assert text.endswith(
+        f"': {len(answer.tokens)} tokens, ended by {answer.finish_reason}; "
+        f"reused {usage.cached_tokens}, computed {usage.fresh_tokens}; "
+        f"first token after {timings.ttft:.3g} s>"
+    )
+    assert repr(timings).startswith("Timings(ttft=") and len(repr(timings)) < 60
+    encoding = cache.encode_schema("s")
+    states = len(encoding.encoded)
+    seconds = f"{encoding.seconds:.3g}"
+    assert repr(encoding) == (
+        f"<Encoding: {states} states, {encoding.tokens} tokens in {seconds} s; "
+        f"{encoding.kept} states kept>"
+    )
+    assert len(repr(cache.prefill(ONE))) < 300
+
+
+def test_a_schema_is_named(cache: PromptCache) -> None:
+    with pytest.raises(PMLError, match="no schema 'x'; expected 's'"):
+        cache.changes("x")
+    wrong: Any = parse_schema(SCHEMA)
+    with pytest.raises(TypeError, match=r"^found a Schema, expected a schema's name$"):
+        cache.chat(wrong)

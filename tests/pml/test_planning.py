@@ -216,6 +216,8 @@ def test_a_prompt_comes_as_text_as_a_file_or_built(tmp_path: Path) -> None:
     built = parse_prompt(path.read_text())
     for source in (path.read_text(), path.read_bytes(), path, built):
         assert read_prompt(source) == built
+    with pytest.raises(PMLError, match=r"1: found 'p\.pml'; .* a file as pathlib\.Path$"):
+        read_prompt("p.pml")
     path.write_text("<prompt>")
     with pytest.raises(PMLError, match=re.escape(f"{path}:1:9: ")):
         read_prompt(path)
