@@ -45,6 +45,12 @@ class LoadedModel:
     tokenizer: Tokenizer
     fingerprint: str
 
+    def __repr__(self) -> str:
+        model = self.transformer
+        size = sum(weight.numel() for weight in model.parameters())
+        runs = f"{str(model.dtype).removeprefix('torch.')} on {model.device}"
+        return f"<LoadedModel {self.name!r}: {self.config.family}, {size:,} parameters, {runs}>"
+
 
 def load(
     folder: Path | str,

@@ -29,6 +29,7 @@ from minillm.flags import (
     WeightsFlag,
     WeightsName,
     load_model,
+    options,
     sampling,
 )
 
@@ -39,6 +40,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.callback()(options)
 
 
 def main() -> None:

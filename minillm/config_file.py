@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 from minillm.config import FamilyConfig, ModelConfig
 from minillm.errors import LoadError, shown
 from minillm.families import FAMILIES
-from minillm.json_file import fields, read_json
+from minillm.json_file import checkpoint_file, fields, read_json
 
 CONFIG_FILE = "config.json"
 MAX_TEXT = 1024
@@ -51,7 +51,7 @@ def save_config(config: CheckpointConfig, folder: Path) -> None:
 
 def load_config(folder: Path) -> CheckpointConfig:
     """Read `config.json`; raises `LoadError` naming the first field that is not as it must be."""
-    path = folder / CONFIG_FILE
+    path = checkpoint_file(folder, CONFIG_FILE)
     try:
         return _read(read_json(path))
     except ValueError as error:

@@ -5,16 +5,21 @@ from __future__ import annotations
 import hashlib
 import time
 from enum import StrEnum
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from minillm.console import Failure, amount, duration, log_to_stderr, note, waiting
+from minillm.json_file import checkpoint_file
 
 if TYPE_CHECKING:
     from minillm.checkpoint import LoadedModel
     from minillm.sampling import Sampling
+
+
+DISTRIBUTION = "modular-prompt-cache"
 
 
 class DType(StrEnum):
@@ -37,6 +42,12 @@ class Device(StrEnum):
     cpu = "cpu"
     cuda = "cuda"
     auto = "auto"
+
+
+def _tell_version(is_asked: bool) -> None:
+    if is_asked:
+        print(DISTRIBUTION, version(DISTRIBUTION))
+        raise typer.Exit
 
 
 def _probability(value: float) -> float:
@@ -90,6 +101,15 @@ VerboseFlag = Annotated[
 JsonFlag = Annotated[bool, typer.Option("--json", help="Machine-readable, alone on stdout.")]
 
 
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show it and exit.", callback=_tell_version, is_eager=True),
+    ] = False,
+) -> None:
+    """What either tool takes before a command."""
+
+
 def sampling(temperature: float, top_k: int, top_p: float, seed: int | None) -> Sampling:
     """How to draw, out of the flags' values. Imports torch."""
     from minillm.sampling import Sampling
@@ -111,8 +131,7 @@ def load_model(
 
     Raises `LoadError`; `Failure` where there is no such device.
     """
-    if not folder.is_dir():
-        raise Failure(f"{folder}: no such folder; `minillm convert` makes one")
+    checkpoint_file(folder, "config.json")
     file = folder / "model.safetensors"
     if file.is_file():
         note(f"loading {folder.resolve().name}: {_expected(file)}")

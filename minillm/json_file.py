@@ -28,6 +28,17 @@ def read_json(path: Path, max_bytes: int = MAX_BYTES) -> object:
         raise LoadError(f"{path}: not JSON: {error}") from error
 
 
+def checkpoint_file(folder: Path, name: str) -> Path:
+    """The path of a file that every converted checkpoint has; raises `LoadError`, which says how to
+    make one, where it is missing."""
+    path = folder / name
+    if not path.is_file():
+        found = f"no {name} in it" if folder.is_dir() else "no such folder"
+        hint = "`minillm convert SOURCE DIR` makes a checkpoint of a model"
+        raise LoadError(f"{folder}: {found}; {hint}")
+    return path
+
+
 def fields(
     content: object, required: Set[str], what: str, optional: Set[str] = frozenset()
 ) -> dict[str, object]:

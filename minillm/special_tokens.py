@@ -18,7 +18,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from minillm.errors import LoadError, shown
-from minillm.json_file import fields, read_json
+from minillm.json_file import checkpoint_file, fields, read_json
 
 ROLES_FILE = "roles.json"
 ROLES = ("system", "user", "assistant")
@@ -114,7 +114,7 @@ def _described(markers: RoleMarkers, texts: MarkerTexts) -> dict[str, object]:
 
 def load_special_tokens(folder: Path) -> SpecialTokens:
     """Read `roles.json`; raises `LoadError` on anything that its format does not have."""
-    path = folder / ROLES_FILE
+    path = checkpoint_file(folder, ROLES_FILE)
     try:
         return _read(read_json(path))
     except ValueError as error:

@@ -27,8 +27,8 @@ from pml.bases import Base, Held, shared
 from pml.encoder import TOGETHER
 from pml.library import Library
 from pml.plan import PromptPlan
-from pml.prompt import Prompt
 from pml.request import Request
+from pml.schemas import PromptSource
 
 Event = tuple[Request, Delta | Exception]
 """A piece of a request's answer, or the error that ended it."""
@@ -52,7 +52,7 @@ class Batch:
 
     def add(
         self,
-        prompt: str | bytes | Prompt | PromptPlan,
+        prompt: PromptSource | PromptPlan,
         *,
         max_tokens: int = 128,
         sampling: Sampling | None = None,

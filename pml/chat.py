@@ -110,7 +110,7 @@ class Chat:
 
     def _prefill(self, turn: str | Prompt, cancelled: Callable[[], bool]) -> _Turn:
         self._open = None
-        if isinstance(turn, str):
+        if not isinstance(turn, Prompt):
             turn = parse_turn(turn, self.plan.schema, f"<turn {self._turns + 1}>")
         part, said = self._library.plan_turn(self._said, turn)
         segments, encoding = self._library.segments(part.states, cancelled=cancelled)

@@ -9,7 +9,7 @@ side does. The two alternate, so that what else the machine does hits both; medi
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import takewhile
 from statistics import median
@@ -22,6 +22,7 @@ from minillm.generate import decode
 from pml.engine import PromptCache
 from pml.plan import PromptPlan
 from pml.reference import full_prefill, oracle
+from pml.schemas import PromptSource, several
 
 EXPLICIT_TOKENS = 1024
 """Up to here the oracle takes the readable attention, whose memory grows with the square."""
@@ -37,7 +38,7 @@ class FullRun:
     ttft: float
     tokens: int
     text: str
-    answer: tuple[int, ...]
+    answer: tuple[int, ...] = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class CachedRun:
     fresh_tokens: int
     copied_tokens: int
     text: str
-    answer: tuple[int, ...]
+    answer: tuple[int, ...] = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -129,18 +130,18 @@ class FullPrefill:
 
 def compare(
     cache: PromptCache,
-    prompts: Sequence[str | bytes],
+    prompts: Iterable[PromptSource],
     *,
     repeats: int = 5,
     max_tokens: int = 32,
     progress: Progress | None = None,
 ) -> list[Comparison]:
-    """Answer each of `prompts` (PML texts) both ways, `repeats` times; greedy, `max_tokens` long.
+    """Answer each of `prompts` both ways, `repeats` times; greedy, `max_tokens` long.
 
     What is not stored is encoded first. Raises `PMLError` for what is wrong with a prompt.
     """
     full = FullPrefill(cache.model)
-    subjects = [_Subject(cache, full, prompt, max_tokens) for prompt in prompts]
+    subjects = [_Subject(cache, full, prompt, max_tokens) for prompt in several(prompts)]
     steps: list[tuple[str, Callable[[], None]]] = []
     # The oracle's run is the warm-up: as much work as a full prefill, on the same threads.
     steps += [("running the oracle", subject.judge) for subject in subjects]
@@ -157,7 +158,7 @@ class _Subject:
     """One prompt, and what has been found out about it so far."""
 
     def __init__(
-        self, cache: PromptCache, full: FullPrefill, prompt: str | bytes, max_tokens: int
+        self, cache: PromptCache, full: FullPrefill, prompt: PromptSource, max_tokens: int
     ) -> None:
         self.cache, self.full, self.prompt, self.max_tokens = cache, full, prompt, max_tokens
         self.plan = cache.plan(prompt)

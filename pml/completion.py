@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, dataclass, field, replace
 
 from torch import Tensor
 
 from minillm.answer import Delta, FinishReason
+from pml.errors import quoted
 from pml.plan import PromptPlan
 
 
@@ -47,13 +48,16 @@ class Timings:
     encode: float
     decode: float = 0.0
 
+    def __repr__(self) -> str:
+        return f"Timings(ttft={self.ttft:.4g}, encode={self.encode:.4g}, decode={self.decode:.4g})"
+
 
 @dataclass(frozen=True)
 class Prefilled:
     """A prompt brought to the point where the next token is drawn: its last token's logits."""
 
     plan: PromptPlan
-    logits: Tensor
+    logits: Tensor = field(repr=False)
     usage: Usage
     encode_seconds: float
     copied_tokens: int
@@ -69,6 +73,14 @@ class Completion:
     usage: Usage
     timings: Timings
     plan: PromptPlan
+
+    def __repr__(self) -> str:
+        usage, count = self.usage, len(self.tokens)
+        return (
+            f"<Completion {quoted(self.text)}: {count} tokens, ended by {self.finish_reason}; "
+            f"reused {usage.cached_tokens}, computed {usage.fresh_tokens}; "
+            f"first token after {self.timings.ttft:.3g} s>"
+        )
 
 
 def completed(prefilled: Prefilled, deltas: Iterable[Delta], started: float) -> Completion:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 
 from minillm.answer import Answer, Delta, check_max_tokens
@@ -16,7 +16,7 @@ from pml.chat import Chat
 from pml.completion import Completion, Prefilled, Usage, completed
 from pml.library import Library
 from pml.plan import PromptPlan
-from pml.prompt import Prompt
+from pml.schemas import PromptSource, several
 from pml.steps import Progress, finish
 from pml.store import StoreFull
 
@@ -34,7 +34,7 @@ class PromptCache(Library):
         return self.model.transformer.new_cache()
 
     def prefill(
-        self, prompt: str | bytes | Prompt | PromptPlan, *, progress: Progress | None = None
+        self, prompt: PromptSource | PromptPlan, *, progress: Progress | None = None
     ) -> Prefilled:
         """Bring the prompt's modules together and compute its fresh tokens."""
         try:
@@ -57,7 +57,7 @@ class PromptCache(Library):
 
     def stream(
         self,
-        prompt: str | bytes | Prompt,
+        prompt: PromptSource,
         *,
         max_tokens: int = 128,
         sampling: Sampling | None = None,
@@ -74,7 +74,7 @@ class PromptCache(Library):
 
     def generate(
         self,
-        prompt: str | bytes | Prompt,
+        prompt: PromptSource,
         *,
         max_tokens: int = 128,
         sampling: Sampling | None = None,
@@ -93,7 +93,7 @@ class PromptCache(Library):
 
     def batch(
         self,
-        prompts: Sequence[str | bytes | Prompt | PromptPlan],
+        prompts: Iterable[PromptSource | PromptPlan],
         *,
         max_tokens: int = 128,
         sampling: Sampling | Sequence[Sampling | None] | None = None,
@@ -105,6 +105,7 @@ class PromptCache(Library):
 
         What the prompts have in common is held and attended once: see `pml/batch.py`.
         """
+        prompts = several(prompts)
         each = sampling if isinstance(sampling, Sequence) else [sampling] * len(prompts)
         if len(each) != len(prompts):
             raise ValueError(f"{len(each)} samplings for {len(prompts)} prompts, expected as many")

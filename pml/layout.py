@@ -93,6 +93,9 @@ class Layout:
     length: int
     has_bos: bool
 
+    def __repr__(self) -> str:
+        return f"<Layout of {self.schema.name!r}: {self.length} positions>"
+
 
 def name_of(owner: ModulePath, parameter: str | None = None) -> str:
     """How a place in a schema is written: `/`, `/travel/overseas`, `/travel:duration`.

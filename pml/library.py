@@ -22,11 +22,11 @@ from pml.learned import content, one_pass
 from pml.measured import measured
 from pml.plan import PromptPlan
 from pml.planner import Planner
-from pml.prompt import Prompt, parse_prompt
+from pml.prompt import Prompt
 from pml.quality import recompute_of
 from pml.recompute import Recompute
 from pml.schema import Schema
-from pml.schemas import Changes, read_schema
+from pml.schemas import Changes, PromptSource, read_prompt, read_schema
 from pml.states import states_of
 from pml.steps import Progress, Steps, finish
 from pml.store import ModuleStore, SegmentKey, StoreFull, open_store, segment_key
@@ -50,6 +50,10 @@ class Encoding:
     @property
     def tokens(self) -> int:
         return sum(len(state.tokens) for state in self.encoded)
+
+    def __repr__(self) -> str:
+        encoded = f"{len(self.encoded)} states, {self.tokens} tokens in {self.seconds:.3g} s"
+        return f"<Encoding: {encoded}; {self.kept} states kept>"
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,8 @@ class Library:
         store: ModuleStore | Path | str | None = None,
         namespace: str = "",
     ) -> None:
+        if not isinstance(model, LoadedModel):
+            raise TypeError(f"model is a {type(model).__name__}, expected what minillm.load gives")
         scaling = model.config.rope_scaling
         if scaling is not None and model.config.follows_length:
             raise LoadError(
@@ -104,11 +110,16 @@ class Library:
         self._learned: set[str] = set()
         self._changes: dict[str, Changes] = {}
 
-    def add_schema(self, source: str | Path | Schema, *, shared: bool = False) -> Schema:
-        """Take a schema: a path, PML text (which starts with `<`), or one that was built in code.
+    def __repr__(self) -> str:
+        known = listed(self.schemas, "and") or "none yet"
+        return f"<{type(self).__name__} over {self.model.name!r}: schemas {known}>"
+
+    def add_schema(self, source: str | bytes | Path | Schema, *, shared: bool = False) -> Schema:
+        """Take a schema: a path, PML text (a str of it starts with `<`), or one built in code.
         Nothing is encoded yet. All namespaces find the states of one that is `shared`.
 
-        Raises `PMLError` for what is wrong with it. A schema of the same name is replaced: what is
+        Raises `PMLError` for what is wrong with it, `LoadError` for a layout that moves states of a
+        model whose states cannot be moved. A schema of the same name is replaced: what is
         the same in both keeps its states, and `changes` tells what is not.
         """
         schema = read_schema(source)
@@ -121,6 +132,7 @@ class Library:
             layout=self._layout,
             fresh_anonymous=self._fresh_anonymous,
         )
+        self._check_movable(planner)
         self._changes[schema.name] = Changes.between(before, planner)
         self.schemas[schema.name] = planner
         if shared:
@@ -129,7 +141,7 @@ class Library:
 
     def plan(
         self,
-        prompt: str | bytes | Prompt,
+        prompt: PromptSource,
         file: str = "<prompt>",
         *,
         recompute: Recompute | None = None,
@@ -141,7 +153,7 @@ class Library:
         """
         return finish(self._planning(prompt, file, recompute))[0]
 
-    def prepare(self, prompt: str | bytes | Prompt | PromptPlan) -> Steps[Prepared]:
+    def prepare(self, prompt: PromptSource | PromptPlan) -> Steps[Prepared]:
         """Plan a prompt and encode what it needs and the store lacks, step by step."""
         measuring = None
         if isinstance(prompt, PromptPlan):
@@ -154,13 +166,12 @@ class Library:
 
     def _planning(
         self,
-        prompt: str | bytes | Prompt,
+        prompt: PromptSource,
         file: str = "<prompt>",
         recompute: Recompute | None = None,
     ) -> Steps[tuple[PromptPlan, Encoding | None]]:
         """The plan, and what had to be encoded to measure what it computes again."""
-        if not isinstance(prompt, Prompt):
-            prompt = parse_prompt(prompt, file)
+        prompt = read_prompt(prompt, file)
         planner = self._planner(prompt.schema, prompt.at)
         wanted = self._recompute if recompute is None else recompute
         plan = planner.plan(prompt, wanted, self._learned)
@@ -341,18 +352,22 @@ class Library:
         return self.store.put(key, segment, seconds, label=state.path, namespace=namespace)
 
     def changes(self, name: str) -> Changes:
-        """What became of the states of the schema `name` when it was added last."""
+        """What became of the states of the schema `name` when it was added last. Raises `PMLError`
+        for an unknown name."""
+        self._planner(name)
         return self._changes[name]
 
     def conversation(self, name: str) -> Conversation:
         """One over the schema `name` in which nothing is said yet; packed, if nobody said how.
 
-        Raises `PMLError` for an unknown name, and where the layout is `fixed`.
+        Raises `PMLError` for an unknown name and where the layout is `fixed`, `LoadError` as
+        `add_schema` does.
         """
         planner = self._planner(name)
         if not (self._layout or planner.layout.schema.layout):
             states = states_of(planner.layout, planner.attention, "packed")
             planner = replace(planner, positions="packed", states=states)
+            self._check_movable(planner)
         return Conversation.of(planner)
 
     def plan_turn(self, said: Conversation, turn: Prompt) -> tuple[PromptPlan, Conversation]:
@@ -365,7 +380,16 @@ class Library:
         wanted = self._measured(new.plan, segments, wanted, said.plan.next_position)
         return said.turn(turn, wanted, self._learned)
 
+    def _check_movable(self, planner: Planner) -> None:
+        if planner.positions == "packed" and self.model.config.position_scheme == "learned":
+            raise LoadError(
+                f"{self.model.name}: it adds a learned vector for each position to its tokens, so "
+                "that states cannot be moved, as chats and layout='packed' do; take layout='fixed'"
+            )
+
     def _planner(self, schema: str, at: Location | None = None) -> Planner:
+        if not isinstance(schema, str):
+            raise TypeError(f"found a {type(schema).__name__}, expected a schema's name")
         planner = self.schemas.get(schema)
         if planner is None:
             expected = listed(self.schemas) or "one that was given to add_schema; none was"

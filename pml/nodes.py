@@ -19,7 +19,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Generic, Literal, TypeAlias, TypeVar, get_args
 
-from pml.errors import IN_CODE, Location
+from pml.errors import IN_CODE, Location, listed
 
 ModulePath = tuple[str, ...]
 Role = Literal["system", "user", "assistant"]
@@ -152,6 +152,9 @@ class Schema(_Owner):
     scaffolds: tuple[Scaffold, ...] = ()
     at: Location = field(default=IN_CODE, compare=False, repr=False)
 
+    def __repr__(self) -> str:
+        return f"<Schema {self.name!r}: {listed(self._modules, 'and') or 'no modules'}>"
+
     def find(self, path: ModulePath) -> PromptModule:
         """The module at the path of names from the root; KeyError if there is none."""
         owner: Schema | PromptModule = self
@@ -186,6 +189,18 @@ class Prompt:
     arguments: Mapping[str, Argument] = field(default_factory=dict, hash=False)
     children: tuple[PromptNode, ...] = ()
     at: Location = field(default=IN_CODE, compare=False, repr=False)
+
+    def __repr__(self) -> str:
+        imports = listed(_imported(self.children), "and") or "no modules"
+        return f"<Prompt for {self.schema!r}: {imports}>"
+
+
+def _imported(children: tuple[PromptNode, ...]) -> Iterator[str]:
+    for child in children:
+        if isinstance(child, PromptRole):
+            yield from _imported(child.children)
+        elif isinstance(child, PromptImport):
+            yield child.name
 
 
 def children_of(owner: Schema | PromptModule) -> Mapping[str, PromptModule]:

@@ -48,6 +48,9 @@ class PlanSpan:
     def stop(self) -> int:
         return self.start + len(self.tokens)
 
+    def __repr__(self) -> str:
+        return f"<PlanSpan {self.path!r}: {self.kind}, {len(self.tokens)} tokens from {self.start}>"
+
 
 @dataclass(frozen=True)
 class PromptPlan:
@@ -61,6 +64,10 @@ class PromptPlan:
     placed: tuple[Node, ...]
     texts: tuple[Fresh, ...]
     recomputed: Mapping[Node, tuple[int, ...]]
+
+    def __repr__(self) -> str:
+        counts = f"reuses {self.num_cached} tokens, computes {self.num_fresh}"
+        return f"<PromptPlan for {self.schema!r}: {counts}, next position {self.next_position}>"
 
     @cached_property
     def reused(self) -> tuple[PlanSpan, ...]:

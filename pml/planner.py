@@ -28,6 +28,9 @@ class Planner(Resolver):
 
     max_positions: int = field(kw_only=True)
 
+    def __repr__(self) -> str:
+        return f"<Planner of {self.layout.schema.name!r}: {self.positions}, {self.attention}>"
+
     @classmethod
     def of(
         cls,

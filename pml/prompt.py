@@ -26,6 +26,7 @@ from pml.nodes import (
     Role,
 )
 from pml.schema_reader import role_in_role
+from pml.source import check_text
 from pml.whitespace import preserves, settled
 
 __all__ = [
@@ -71,6 +72,7 @@ def parse_turn(text: str, schema: str, file: str = "<turn>") -> Prompt:
     >>> parse_turn("<user>Why?</user>", "s").children[0].role
     'user'
     """
+    check_text(text, str)
     if _WHOLE.match(text):
         return parse_prompt(text, file)
     document = f'<prompt schema="turn">\n{text}</prompt>'

@@ -22,8 +22,8 @@ from pml.batch import Batch
 from pml.completion import Completion
 from pml.engine import PromptCache
 from pml.plan import PromptPlan
-from pml.prompt import Prompt
 from pml.request import Request
+from pml.schemas import PromptSource
 
 T = TypeVar("T")
 
@@ -95,7 +95,7 @@ class Service:
 
     def submit(
         self,
-        prompt: str | bytes | Prompt | PromptPlan,
+        prompt: PromptSource | PromptPlan,
         *,
         max_tokens: int = 128,
         sampling: Sampling | None = None,

@@ -29,8 +29,10 @@ class Source:
 def read_source(text: str | bytes, file: str, most_bytes: int, first_line: int = 1) -> Source:
     """Check size, encoding and characters before anything looks at the content.
 
-    Raises PMLSyntaxError, at the first byte that is not UTF-8 or character that XML has not.
+    Raises PMLSyntaxError, at the first byte that is not UTF-8 or character that XML has not, and
+    TypeError for what is no text at all.
     """
+    check_text(text, str, bytes)
     start = Location(file, first_line, 1)
     if len(text) > most_bytes:
         raise _too_large(start, most_bytes)
@@ -56,6 +58,13 @@ def read_source(text: str | bytes, file: str, most_bytes: int, first_line: int =
         raise PMLSyntaxError(f"{found}; {advice}", at, code="encoding") from None
     _refuse_forbidden(source)
     return source
+
+
+def check_text(text: object, *kinds: type) -> None:
+    """Raises TypeError for what is none of the kinds of text."""
+    if not isinstance(text, kinds):
+        expected = " or ".join(kind.__name__ for kind in kinds)
+        raise TypeError(f"found a {type(text).__name__}, expected PML text as {expected}")
 
 
 def _refuse_forbidden(source: Source) -> None:

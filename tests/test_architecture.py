@@ -31,7 +31,7 @@ ORDER = {
         foreign.gguf_vocabulary foreign.gguf_bpe foreign.gguf_spm foreign.gguf_tokenizer
         foreign.gguf_source foreign.hf_vocabulary foreign.hf_tokenizer
         foreign.unpickle_child foreign.pickled foreign.hf_source foreign
-        convert sampling answer generate bench console flags cli_checks cli
+        convert sampling answer generate bench console flags cli_checks cli __main__
     """,
     "pml": """
         errors rule_table source malformed markup nodes attributes whitespace include rules
@@ -55,7 +55,7 @@ ORDER = {
         eval eval.items eval.score eval.tasks eval.modes eval.question eval.run eval.plot
         eval.summary eval.gaps eval.page
         cli.documents cli.output cli.language cli.checking cli.formatting cli.compile
-        cli.editing cli.discovering cli.running cli.chatting cli.evaluating cli.storing cli
+        cli.editing cli.discovering cli.running cli.chatting cli.evaluating cli.storing cli __main__
     """,
 }
 """A module imports only from those before it in its own list, and `pml` from all of `minillm`."""
@@ -63,7 +63,7 @@ ORDER = {
 TORCH_FREE = {
     "minillm": """
         errors json_file special_tokens pieces tokenizer_json tokenizer_spm tokenizer
-        gguf_values ggml gguf console cli
+        gguf_values ggml gguf console cli __main__
     """,
     "pml": """
         errors rule_table source malformed markup nodes attributes whitespace include rules
@@ -79,7 +79,7 @@ TORCH_FREE = {
         lsp lsp.text lsp.scan lsp.documents lsp.files lsp.project lsp.scope lsp.checks lsp.facts
         lsp.hover lsp.completion lsp.places lsp.answers lsp.server
         cli.documents cli.language cli.checking cli.formatting cli.compile cli.editing
-        cli.discovering cli
+        cli.discovering cli __main__
     """,
 }
 

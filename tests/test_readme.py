@@ -6,12 +6,17 @@ import re
 import shlex
 import subprocess
 import sys
+from dataclasses import fields as of
+from inspect import signature
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+import minillm
+import pml
 from minillm.tokenizer import ByteTokenizer
+from pml import Completion, Delta, PromptCache, Timings, Usage
 from pml.planner import Planner
 from pml.prompt import parse_prompt
 from pml.schema import parse_schema
@@ -109,6 +114,22 @@ def test_the_chats_page_is_right() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert "tokens computed of" in done.stdout
+
+
+def test_the_api_page_names_all_that_is_exported() -> None:
+    text = (ROOT / "docs" / "api.md").read_text()
+    fields = [field.name for kind in (Completion, Usage, Timings, Delta) for field in of(kind)]
+    options = [name for name in signature(PromptCache).parameters if name != "model"]
+    for name in (*pml.__all__, *minillm.__all__, *fields, *options):
+        assert re.search(rf"`[^`\n]*\b{name}\b[^`\n]*`", text), name
+
+
+@pytest.mark.model
+def test_the_api_page_runs_as_one_session() -> None:
+    code = "".join(blocks((ROOT / "docs" / "api.md").read_text(), "python"))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "no module 'trp'" in done.stdout and "unknown-module trip" in done.stdout
 
 
 @pytest.mark.model

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import typer
 
+from minillm.flags import options
 from pml.cli.chatting import chat
 from pml.cli.checking import check
 from pml.cli.compile import compile_program
@@ -27,6 +28,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.callback()(options)
 app.command()(check)
 app.command()(fmt)
 app.command("map")(draw_map)

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from minillm.console import FAILED, print_json
+from minillm.console import FAILED, USAGE, Failure, print_json
 from minillm.flags import JsonFlag, VerboseFlag
 from pml.cli.documents import INVALID, AttentionFlag, Document, LayoutFlag, read_document, tell
 from pml.cli.language import alibi_slope, planner
@@ -62,6 +62,8 @@ def check(
     verbose: VerboseFlag = False,
 ) -> None:
     """Find what is wrong with schemas and their prompts, each with file, line and column."""
+    if as_json and as_sarif:
+        raise Failure("--json and --sarif are two forms; give one of them", USAGE)
     checking = _Checking(model, layout, attention, all_prompts)
     checking.read([read_document(argument) for argument in documents])
     found = [one for one in checking.found() if one.code not in ignore]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +15,16 @@ import typer
 from minillm.console import USAGE, Bar, Failure, note, print_json, waiting
 from minillm.flags import JsonFlag, VerboseFlag
 from minillm.tokenizer import load_tokenizer
-from pml.discover import Report, Rewriter, Tally, estimated_tokens, flatten, propose, read_log
+from pml.discover import (
+    Report,
+    Rewriter,
+    Tally,
+    estimated_tokens,
+    flatten,
+    propose,
+    read_lines,
+    read_log,
+)
 from pml.discover.patterns import Count
 from pml.errors import Location, PMLError
 from pml.nodes import Prompt
@@ -22,6 +32,8 @@ from pml.writer import unchecked_prompt, write_schema
 
 SHOWN = 20
 """Modules in the table; `--json` has all."""
+
+STDIN = Path("<stdin>")
 
 
 @dataclass(frozen=True)
@@ -34,7 +46,9 @@ class Entry:
 
 
 def discover(
-    log: Annotated[Path, typer.Argument(metavar="LOG", help="JSON lines: prompts or chats.")],
+    log: Annotated[
+        Path, typer.Argument(metavar="LOG", help="JSON lines: prompts or chats; - for stdin.")
+    ],
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="SCHEMA", help="Where the schema goes.")
     ],
@@ -60,10 +74,14 @@ def discover(
 ) -> None:
     """Propose a schema for what the prompts of a log share, and rewrite them against it."""
     for written in filter(None, (output, prompts)):
-        if written.exists() and written.samefile(log):
+        if written.exists() and log.exists() and written.samefile(log):
             raise Failure(f"{written}: this is the log; write to another file", USAGE)
     count = _counter(model)
-    entries = [_entry(log, line, turns) for line, turns in read_log(log)]
+    if str(log) == "-":
+        log, requests = STDIN, read_lines(sys.stdin.buffer, str(STDIN))
+    else:
+        requests = read_log(log)
+    entries = [_entry(log, line, turns) for line, turns in requests]
     if not entries:
         raise Failure(f"{log}: no prompts; expected one a line")
     with waiting("looking for what the prompts share"):

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from minillm.console import Failure, print_json
+from minillm.console import USAGE, Failure, print_json
 from minillm.flags import JsonFlag, VerboseFlag
 from minillm.json_file import read_json
 from minillm.tokenizer import load_tokenizer
@@ -43,6 +43,8 @@ def draw_map(
     verbose: VerboseFlag = False,
 ) -> None:
     """Draw which positions a schema's modules take, and which a prompt uses."""
+    if as_json and as_svg:
+        raise Failure("--json and --svg are two forms; give one of them", USAGE)
     laid_out = planner(read_schema(schema), model, attention, layout)
     plan = laid_out.plan(read_prompt(prompt).prompt()) if prompt else None
     if as_json:

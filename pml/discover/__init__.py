@@ -10,7 +10,7 @@ The whole takes n·log n in the log's characters.
 """
 
 from pml.discover.flat import Turn, flatten
-from pml.discover.log import parse_request, read_log
+from pml.discover.log import parse_request, read_lines, read_log
 from pml.discover.propose import propose
 from pml.discover.report import Report, Tally
 from pml.discover.rewrite import Rewriter, rewrite
@@ -25,6 +25,7 @@ __all__ = [
     "flatten",
     "parse_request",
     "propose",
+    "read_lines",
     "read_log",
     "rewrite",
 ]

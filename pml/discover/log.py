@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -24,9 +24,14 @@ def read_log(path: Path) -> Iterator[tuple[int, tuple[Turn, ...]]]:
     Raises PMLSyntaxError at the first line that is no prompt, OSError where there is no such file.
     """
     with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            if line.strip():
-                yield number, parse_request(line.rstrip(), Location(str(path), number, 1))
+        yield from read_lines(file, str(path))
+
+
+def read_lines(lines: Iterable[bytes], file: str) -> Iterator[tuple[int, tuple[Turn, ...]]]:
+    """The prompts in the lines of a log; `file` is only the name that errors carry."""
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            yield number, parse_request(line.rstrip(), Location(file, number, 1))
 
 
 def parse_request(line: str | bytes, at: Location) -> tuple[Turn, ...]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from tiny_model import write_checkpoint
 
-from minillm import LoadedModel, load
+from minillm import LoadedModel, LoadError, ModelConfig, Transformer, load
+from minillm.families.mpt import MPTConfig
 from minillm.generate import Cancelled
 from minillm.sampling import Sampling
 from pml import PMLError, PromptCache
@@ -185,3 +188,31 @@ def test_a_schema_edited_meanwhile_is_for_later_chats(cache: PromptCache) -> Non
     other = cache.chat("s")
     other.send("<a/><bees/><user>So?</user>", max_tokens=2)
     assert "Pears" in read(other.plan.selected())
+
+
+def test_states_that_cannot_be_moved_are_refused_before_anything_is_computed(
+    model: LoadedModel,
+) -> None:
+    config = ModelConfig(
+        family="mpt",
+        vocab_size=model.config.vocab_size,
+        hidden_size=16,
+        intermediate_size=16,
+        num_layers=1,
+        num_heads=2,
+        num_kv_heads=2,
+        head_dim=8,
+        max_positions=128,
+        norm_eps=1e-5,
+        position_scheme="learned",
+        tie_embeddings=True,
+        family_config=MPTConfig(False),
+    )
+    bound = replace(model, config=config, transformer=Transformer(config))
+    cache = PromptCache(bound)
+    cache.add_schema(SCHEMA)
+    assert cache.generate('<prompt schema="s"><b/>So?</prompt>', max_tokens=1).usage.cached_tokens
+    with pytest.raises(LoadError, match="cannot be moved, as chats and layout='packed'"):
+        cache.chat("s")
+    with pytest.raises(LoadError, match="cannot be moved"):
+        PromptCache(bound, layout="packed").add_schema(SCHEMA)

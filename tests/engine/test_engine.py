@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tiny_model import write_checkpoint
@@ -44,6 +45,26 @@ def test_a_stale_stream_is_refused_and_leaves_the_newer_answer_alone(cache: Prom
         next(stale)
     tokens += [delta.token for delta in newer if delta.token is not None]
     assert tuple(tokens) == alone
+
+
+def test_documents_come_from_files_and_as_bytes(cache: PromptCache, tmp_path: Path) -> None:
+    path = tmp_path / "one.pml"
+    path.write_text(ONE)
+    cache.add_schema(SCHEMA.encode())
+    answer = cache.generate(ONE, max_tokens=3)
+    assert cache.generate(path, max_tokens=3).tokens == answer.tokens
+    assert cache.batch(iter([path, OTHER]), max_tokens=3)[0].tokens == answer.tokens
+
+
+def test_what_is_taken_for_something_else_is_one_line(cache: PromptCache) -> None:
+    wrong: Any = "weights/tiny"
+    with pytest.raises(TypeError, match=r"^model is a str, expected what minillm\.load gives$"):
+        PromptCache(wrong)
+    with pytest.raises(TypeError, match=r"^found one prompt, a str, expected a list of them$"):
+        cache.batch(ONE)
+    wrong = parse_schema(SCHEMA)
+    with pytest.raises(TypeError, match=r"^found a Schema, expected PML text as str or bytes$"):
+        cache.generate(wrong)
 
 
 def test_a_stream_whose_buffer_was_forgotten_is_refused(cache: PromptCache) -> None:
@@ -164,3 +185,37 @@ def test_a_schema_built_in_code_is_held_to_the_rules(cache: PromptCache) -> None
     with pytest.raises(PMLError, match="'m'"):
         cache.add_schema(Schema("t", children=(twice, twice)))
     assert "t" not in cache.schemas
+
+
+def test_what_a_notebook_shows_is_a_line_each(model: LoadedModel) -> None:
+    cache = PromptCache(model)
+    assert repr(cache) == "<PromptCache over 'tiny': schemas none yet>"
+    cache.add_schema(SCHEMA)
+    assert repr(cache) == "<PromptCache over 'tiny': schemas 's'>"
+    size = sum(weight.numel() for weight in model.transformer.parameters())
+    assert repr(model) == f"<LoadedModel 'tiny': llama, {size:,} parameters, float32 on cpu>"
+    answer = cache.generate(ONE, max_tokens=100)
+    usage, timings, text = answer.usage, answer.timings, repr(answer)
+    assert text.startswith("<Completion '") and "…" in text and "\n" not in text
+    assert text.endswith(
+        f"': {len(answer.tokens)} tokens, ended by {answer.finish_reason}; "
+        f"reused {usage.cached_tokens}, computed {usage.fresh_tokens}; "
+        f"first token after {timings.ttft:.3g} s>"
+    )
+    assert repr(timings).startswith("Timings(ttft=") and len(repr(timings)) < 60
+    encoding = cache.encode_schema("s")
+    states = len(encoding.encoded)
+    seconds = f"{encoding.seconds:.3g}"
+    assert repr(encoding) == (
+        f"<Encoding: {states} states, {encoding.tokens} tokens in {seconds} s; "
+        f"{encoding.kept} states kept>"
+    )
+    assert len(repr(cache.prefill(ONE))) < 300
+
+
+def test_a_schema_is_named(cache: PromptCache) -> None:
+    with pytest.raises(PMLError, match="no schema 'x'; expected 's'"):
+        cache.changes("x")
+    wrong: Any = parse_schema(SCHEMA)
+    with pytest.raises(TypeError, match=r"^found a Schema, expected a schema's name$"):
+        cache.chat(wrong)

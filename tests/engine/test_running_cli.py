@@ -280,7 +280,11 @@ class TestExitCodes:
         [
             (("run", "none.pml", "ask.pml", "--model", "tiny"), 1, "error: none.pml: No such"),
             (("run", "trip.pml", "none", "--model", "tiny"), 1, "error: none: No such file"),
-            (("run", "trip.pml", "ask.pml", "--model", "none"), 1, "error: none: no such folder"),
+            (
+                ("run", "trip.pml", "ask.pml", "--model", "none"),
+                1,
+                "error: none: no such folder; `",
+            ),
             (("run", "trip.pml", "ask.pml"), 2, "Missing option '--model'"),
             (("run", *ASK, "--max-tokens", "0"), 2, "Invalid value for '--max-tokens'"),
             (("run", *ASK, "--layout", "loose"), 2, "Invalid value for '--layout'"),

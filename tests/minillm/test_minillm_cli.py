@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,12 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def minillm(*arguments: object, stdin: str | None = None) -> Result:
     return CliRunner().invoke(app, [str(argument) for argument in arguments], input=stdin)
+
+
+def test_the_version_is_the_distribution_s() -> None:
+    done = minillm("--version")
+    name = "modular-prompt-cache"
+    assert (done.exit_code, done.stdout) == (0, f"{name} {version(name)}\n")
 
 
 def test_info_counts_the_true_key_value_heads(checkpoint: Path) -> None:
@@ -65,7 +72,7 @@ def test_a_seed_repeats_an_answer(checkpoint: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "line"),
     [
-        (("nowhere", "hi"), 1, "error: nowhere: no such folder; `minillm convert` makes one"),
+        (("nowhere", "hi"), 1, "error: nowhere: no such folder; `minillm convert SOURCE DIR`"),
         (("TINY", ""), 1, "error: the prompt is empty, expected some text"),
         (("TINY", "sun " * 99), 1, "tokens, the model's context is 64"),
         (("TINY", "hi", "--top-p", "0"), 2, "Invalid value for '--top-p'"),

@@ -199,7 +199,7 @@ def test_what_a_model_gives_now_can_be_kept(folder: Path) -> None:
 def test_a_folder_that_is_not_there_is_no_damage(tmp_path: Path) -> None:
     done = run(tmp_path / "nowhere")
     assert done.exit_code == 1
-    assert "no such folder; `minillm convert` makes one" in done.stderr
+    assert "no such folder; `minillm convert SOURCE DIR` makes" in done.stderr
 
 
 def test_weights_that_give_no_numbers_are_not_converted(tmp_path: Path) -> None:

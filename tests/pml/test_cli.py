@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import sys
+from importlib.metadata import version
 from pathlib import Path
+from runpy import run_path
 
 import pytest
 from tiny_tokenizer import write_folder
 from trip import TOO_LONG, be_at, pml, told, write_documents
 from typer.testing import CliRunner
 
-from pml.cli import app, main
+from pml import __main__
+from pml.cli import app
 from pml.cli.documents import tell
 from pml.errors import Location, PMLError
 
@@ -119,9 +122,12 @@ class TestExitCodes:
     @pytest.mark.parametrize(
         ("arguments", "code", "line"),
         [
-            (("map", "trip.pml", "--model", "none"), 1, "error: none/roles.json: "),
+            (("map", "trip.pml", "--model", "none"), 1, "error: none: no such folder; `minillm "),
+            (("map", "trip.pml", "--model", "."), 1, "error: .: no roles.json in it; `minillm "),
             (("check", "."), 1, "error: .: Is a directory"),
             (("travel",), 2, "No such command 'travel'"),
+            (("map", "trip.pml", "--model", "tiny", "--json", "--svg"), 2, "--json and --svg are"),
+            (("check", "trip.pml", "--json", "--sarif"), 2, "--json and --sarif are two forms"),
         ],
     )
     def test_each_has_its_code(self, arguments: tuple[str, ...], code: int, line: str) -> None:
@@ -134,8 +140,24 @@ class TestExitCodes:
 def test_the_program_is_the_commands(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["pml", "check", "trip.pml"])
     with pytest.raises(SystemExit) as end:
-        main()
+        run_path(__main__.__file__, run_name="__main__")
     assert end.value.code == 0
+
+
+def test_ctrl_c_before_a_command_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pml.cli.main", interrupted)
+    with pytest.raises(SystemExit) as end:
+        __main__.main()
+    assert end.value.code == 130
+
+
+def test_the_version_is_the_distribution_s() -> None:
+    done = pml("--version")
+    name = "modular-prompt-cache"
+    assert (done.exit_code, done.stdout) == (0, f"{name} {version(name)}\n")
 
 
 def test_a_place_that_cannot_be_shown_is_told_alone(capsys: pytest.CaptureFixture[str]) -> None:

@@ -54,6 +54,19 @@ def test_a_schema_and_the_rewritten_prompts() -> None:
     assert " more" in done.stdout.splitlines()[-1]
 
 
+def test_a_log_on_stdin() -> None:
+    write_log(*questions())
+    here = discover("--prompts", "out.jsonl")
+    words = ["discover", "-", "-o", "piped.pml", "--prompts", "piped.jsonl", "--name", "log"]
+    done = CliRunner().invoke(app, words, input=Path("log.jsonl").read_bytes())
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert done.stdout == here.stdout.replace("schema.pml", "piped.pml")
+    for mine, theirs in (("piped.pml", "schema.pml"), ("piped.jsonl", "out.jsonl")):
+        assert Path(mine).read_bytes() == Path(theirs).read_bytes()
+    done = CliRunner().invoke(app, words, input='"fine"\n7\n')
+    assert (done.exit_code, done.stderr[:24]) == (3, "<stdin>:2:1: a JSON numb")
+
+
 def test_rewritten_prompts_as_files() -> None:
     write_log(*questions())
     assert discover("--prompts", "out").exit_code == 0

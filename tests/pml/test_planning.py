@@ -7,7 +7,9 @@ A token is a byte here and there is no BOS, so each drawing can be counted out.
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -21,7 +23,7 @@ from pml.planner import Planner
 from pml.prompt import Prompt, parse_prompt, parse_turn
 from pml.recompute import NOTHING, Recompute
 from pml.schema import parse_schema
-from pml.schemas import Changes, read_schema
+from pml.schemas import Changes, read_prompt, read_schema, several
 
 BYTES = ByteTokenizer(bos=False)
 AB = '<module name="a">aa</module><module name="b">bb</module>'
@@ -203,7 +205,40 @@ def test_a_schema_comes_as_text_as_a_file_or_built(tmp_path: Path) -> None:
     written = f'<schema name="s">{AB}</schema>'
     path = tmp_path / "s.pml"
     path.write_text(written)
-    assert read_schema(f"\n{written}") == read_schema(path) == read_schema(parse_schema(written))
+    built = parse_schema(written)
+    for source in (f"\n{written}", written.encode(), path, str(path), built):
+        assert read_schema(source) == built
+
+
+def test_a_prompt_comes_as_text_as_a_file_or_built(tmp_path: Path) -> None:
+    path = tmp_path / "p.pml"
+    path.write_text('<prompt schema="s"><a/></prompt>')
+    built = parse_prompt(path.read_text())
+    for source in (path.read_text(), path.read_bytes(), path, built):
+        assert read_prompt(source) == built
+    with pytest.raises(PMLError, match=r"1: found 'p\.pml'; .* a file as pathlib\.Path$"):
+        read_prompt("p.pml")
+    path.write_text("<prompt>")
+    with pytest.raises(PMLError, match=re.escape(f"{path}:1:9: ")):
+        read_prompt(path)
+
+
+def test_what_is_no_document_is_told_in_one_line() -> None:
+    wrong: Any = parse_schema(f'<schema name="s">{AB}</schema>')
+    expected = "found a Schema, expected PML text as str"
+    with pytest.raises(TypeError, match=f"{expected} or bytes$"):
+        read_prompt(wrong)
+    with pytest.raises(TypeError, match=f"{expected}$"):
+        parse_turn(wrong, "s")
+    with pytest.raises(TypeError, match=r"found a NoneType, expected PML text as str or bytes$"):
+        read_schema(cast(Any, None))
+
+
+def test_one_prompt_is_not_several() -> None:
+    assert several(iter(["a", "b"])) == ["a", "b"]
+    for one in ("<prompt/>", b"<prompt/>", Path("p.pml"), Prompt("s")):
+        with pytest.raises(TypeError, match=r"found one prompt, a .+, expected a list of them"):
+            several(one)  # type: ignore[arg-type]
 
 
 def test_what_an_edited_schema_changes() -> None:

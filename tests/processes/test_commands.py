@@ -78,6 +78,27 @@ def test_ctrl_c() -> None:
         assert (done.wait(timeout=30), done.stderr.read()) == (130, b"")
 
 
+@pytest.mark.parametrize("package", ["pml", "minillm"])
+def test_ctrl_c_while_it_is_imported(package: str) -> None:
+    code = f"{SLOW_IMPORT}\nfrom {package}.__main__ import main\nmain()"
+    with subprocess.Popen([sys.executable, "-c", code, "--help"], **PIPES) as done:
+        assert done.stderr
+        assert done.stderr.readline() == b"importing\n"
+        done.send_signal(signal.SIGINT)
+        assert (done.wait(timeout=30), done.stderr.read()) == (130, b"")
+
+
+SLOW_IMPORT = """
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
+class Slow:
+    def find_spec(self, name, path, target=None):
+        if name == "typer":
+            print("importing", file=sys.stderr, flush=True)
+            time.sleep(60)
+sys.meta_path.insert(0, Slow())
+"""
+
 SLOW_STDIN = """
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job starts without it
