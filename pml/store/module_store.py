@@ -37,6 +37,7 @@ class Counts:
     evictions: Mapping[str, int]
     num_bytes: Mapping[str, int]
     damaged: Mapping[str, int]
+    failures: Mapping[str, int]
 
 
 class ModuleStore:
@@ -225,6 +226,7 @@ class ModuleStore:
             {tier.name: tier.evictions for tier in self.tiers},
             {tier.name: tier.num_bytes for tier in self.tiers},
             {tier.name: tier.damaged for tier in self.tiers},
+            {tier.name: tier.failures for tier in self.tiers},
         )
 
     def close(self) -> None:

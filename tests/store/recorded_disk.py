@@ -143,6 +143,9 @@ class Recorder:
         self._made(path)
         return 0
 
+    def reads(self, path: Path) -> int:
+        return 0
+
     def wrote(self, path: Path, offset: int, data: bytes) -> int:
         self.events.append(Write(self._made(path), offset, data))
         return 0

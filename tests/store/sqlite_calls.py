@@ -1,6 +1,6 @@
 """SQLite's own file operations, told as they are made: its layer to the system (VFS), wrapped.
 
-Python's `os` does not see them. Only operations that change what is on the disk are told.
+Python's `os` does not see them.
 """
 
 from __future__ import annotations
@@ -16,11 +16,16 @@ from typing import Any, Protocol
 OPENS_JOURNAL = 0x80000 | 0x800
 """SQLITE_OPEN_WAL and _MAIN_JOURNAL: the first sync of such a file syncs its folder, too."""
 
+KEPT: list[Any] = []
+"""What SQLite may still call: a database that a failed test leaves open."""
+
 
 class Watcher(Protocol):
     """Told before an operation is made, which is not made if that gives an error code, not 0."""
 
     def opened(self, path: Path) -> int: ...
+
+    def reads(self, path: Path) -> int: ...
 
     def wrote(self, path: Path, offset: int, data: bytes) -> int: ...
 
@@ -31,6 +36,7 @@ class Watcher(Protocol):
     def removed(self, path: Path) -> int: ...
 
 
+Read = CFUNCTYPE(c_int, c_void_p, c_void_p, c_int, c_int64)
 Write = CFUNCTYPE(c_int, c_void_p, c_void_p, c_int, c_int64)
 Truncate = CFUNCTYPE(c_int, c_void_p, c_int64)
 Sync = CFUNCTYPE(c_int, c_void_p, c_int)
@@ -44,7 +50,7 @@ class Methods(ctypes.Structure):
     _fields_ = (
         ("version", c_int),
         ("close", c_void_p),
-        ("read", c_void_p),
+        ("read", Read),
         ("write", Write),
         ("truncate", Truncate),
         ("sync", Sync),
@@ -73,10 +79,9 @@ class Vfs(ctypes.Structure):
 
 @contextmanager
 def watched(watcher: Watcher) -> Iterator[None]:
-    """Every database that is opened in here, and closed in here, has its operations told."""
+    """Every database that is opened in here has its operations told."""
     vfs = _default_vfs()
     open_, delete = Open.from_buffer_copy(vfs.open), Delete.from_buffer_copy(vfs.delete)
-    kept: list[Any] = []  # what SQLite calls must not be freed
 
     def wrapped_open(own: int, name: int | None, file: int, flags: int, out: Any) -> int:
         if name is None:  # a temporary file
@@ -86,7 +91,7 @@ def watched(watcher: Watcher) -> Iterator[None]:
         if code == 0:
             of_file = File.from_address(file)
             methods = _wrapped(of_file.methods.contents, path, bool(flags & OPENS_JOURNAL), watcher)
-            kept.append(methods)
+            KEPT.append(methods)
             of_file.methods = ctypes.pointer(methods)
         return code
 
@@ -96,6 +101,7 @@ def watched(watcher: Watcher) -> Iterator[None]:
         return code or (watcher.synced(path.parent) if sync else 0)
 
     vfs.open, vfs.delete = Open(wrapped_open), Delete(wrapped_delete)
+    KEPT.extend((vfs.open, vfs.delete))
     try:
         yield
     finally:
@@ -104,6 +110,9 @@ def watched(watcher: Watcher) -> Iterator[None]:
 
 def _wrapped(original: Methods, path: Path, is_journal: bool, watcher: Watcher) -> Methods:
     is_new = is_journal
+
+    def read(file: int, data: int, count: int, offset: int) -> int:
+        return watcher.reads(path) or original.read(file, data, count, offset)
 
     def write(file: int, data: int, count: int, offset: int) -> int:
         code = watcher.wrote(path, offset, ctypes.string_at(data, count))
@@ -119,7 +128,8 @@ def _wrapped(original: Methods, path: Path, is_journal: bool, watcher: Watcher) 
         return code or original.sync(file, flags)
 
     methods = Methods.from_buffer_copy(original)
-    methods.write, methods.truncate, methods.sync = Write(write), Truncate(truncate), Sync(sync)
+    methods.read, methods.write = Read(read), Write(write)
+    methods.truncate, methods.sync = Truncate(truncate), Sync(sync)
     return methods
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -19,6 +19,7 @@ from stored_states import key_of, same, segment_of
 
 from pml.store import ModuleStore, SegmentKey, StoreError, open_store
 from pml.store.disk import DiskTier
+from pml.store.recovery import INDEX
 from pml.store.upkeep import collect, verify
 
 KEYS = [key_of(seed) for seed in range(12)]
@@ -26,6 +27,7 @@ BUDGET = 9_000
 """Bytes on disk: about two thirds of the states fit."""
 
 Versions = dict[SegmentKey, int]
+Work = Callable[[Path, Random, int], Iterator[Versions]]
 
 
 @dataclass(frozen=True)
@@ -34,17 +36,6 @@ class Recorded:
 
     events: list[Change | Sync]
     acknowledged: list[tuple[int, Versions]]
-
-
-def record(root: Path, seed: int, count: int) -> Recorded:
-    """`count` operations of all kinds on a store in `root`, which is empty."""
-    root.mkdir()
-    recorder, random = Recorder(root), Random(seed)
-    acknowledged: list[tuple[int, Versions]] = [(0, {})]
-    with recorder.recording():
-        for versions in worked(root / "store", random, count):
-            acknowledged.append((len(recorder.events), versions))
-    return Recorded(recorder.events, acknowledged)
 
 
 def worked(folder: Path, random: Random, count: int) -> Iterator[Versions]:
@@ -63,14 +54,37 @@ def worked(folder: Path, random: Random, count: int) -> Iterator[Versions]:
         elif kind < 0.87:
             store.pin(KEYS[0], random.random() < 0.5)
         elif kind < 0.94:
-            collect(disk_of(store), max_bytes=BUDGET * 2 // 3)
+            collect(disk_of(store).folder, max_bytes=BUDGET * 2 // 3)
         elif kind < 0.98:
-            assert verify(disk_of(store)).damaged == 0
+            assert verify(disk_of(store).folder).damaged == 0
         else:
             store.close()
             store = open_store(folder, disk=BUDGET)
         yield {key: latest[key] for key in disk_of(store)}
     store.close()
+
+
+def worked_without_an_index(folder: Path, random: Random, count: int) -> Iterator[Versions]:
+    """Someone takes it away now and then."""
+    store = open_store(folder)
+    for number in range(count):
+        key = random.choice(KEYS)
+        store.put(key, segment_of(key, 1), 0.01)
+        if number % 4 == 3:
+            (folder / INDEX).unlink()
+        yield dict.fromkeys(disk_of(store), 1)
+    store.close()
+
+
+def record(root: Path, seed: int, count: int, work: Work = worked) -> Recorded:
+    """`count` operations on a store in `root`, which is new."""
+    root.mkdir()
+    recorder, random = Recorder(root), Random(seed)
+    acknowledged: list[tuple[int, Versions]] = [(0, {})]
+    with recorder.recording():
+        for versions in work(root / "store", random, count):
+            acknowledged.append((len(recorder.events), versions))
+    return Recorded(recorder.events, acknowledged)
 
 
 def disk_of(store: ModuleStore) -> DiskTier:
@@ -139,6 +153,14 @@ def test_a_power_cut_loses_nothing_acknowledged(
     moments = set(Random(seed).sample(range(num_events), int(num_events * share)))
     assert len(moments) > 500
     assert lost(in_memory / "cut", recorded, moments, seed) == []
+
+
+def test_a_power_cut_while_an_index_is_made_anew(in_memory: Path) -> None:
+    """Catches an index that is believed before it is complete, and a log of changes to the lost
+    one that is taken for one to the new."""
+    recorded = record(in_memory / "recorded", 3, 32, worked_without_an_index)
+    moments = set(range(0, len(recorded.events), 8))
+    assert lost(in_memory / "cut", recorded, moments, 3) == []
 
 
 @pytest.mark.parametrize("is_folder", [True, False], ids=["names", "bytes"])
