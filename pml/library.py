@@ -1,10 +1,8 @@
-"""The schemas that prompts refer to, and the states of their spans: planned, encoded, stored."""
+"""The schemas that prompts refer to: added, planned, prepared with the states of their spans."""
 
 from __future__ import annotations
 
-import logging
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,11 +10,10 @@ from pathlib import Path
 from minillm.checkpoint import LoadedModel
 from minillm.errors import LoadError
 from minillm.generate import never
-from minillm.kv import KVCache, KVSegment, Placed
+from minillm.kv import KVCache, Placed
 from pml.assembly import placed_segments
-from pml.context import Node, State, closure
+from pml.context import State
 from pml.conversation import Conversation
-from pml.encoder import Encoder, Job, packed, waves
 from pml.errors import Location, PMLPromptError, closest, did_you_mean, listed
 from pml.learned import content, one_pass
 from pml.measured import measured
@@ -27,33 +24,10 @@ from pml.quality import recompute_of
 from pml.recompute import Recompute
 from pml.schema import Schema
 from pml.schemas import Changes, PromptSource, read_prompt, read_schema
+from pml.segment_source import Encoding, Segments, SegmentSource
 from pml.states import states_of
 from pml.steps import Progress, Steps, finish
-from pml.store import ModuleStore, SegmentKey, StoreFull, open_store, segment_key
-
-log = logging.getLogger("pml")
-
-Segments = Mapping[State, KVSegment]
-
-WAIT = 0.005
-"""Seconds until it is asked again whether another process has encoded a state."""
-
-
-@dataclass(frozen=True)
-class Encoding:
-    """What had to be encoded, how many states were there already, and the seconds it took."""
-
-    encoded: tuple[State, ...]
-    kept: int
-    seconds: float
-
-    @property
-    def tokens(self) -> int:
-        return sum(len(state.tokens) for state in self.encoded)
-
-    def __repr__(self) -> str:
-        encoded = f"{len(self.encoded)} states, {self.tokens} tokens in {self.seconds:.3g} s"
-        return f"<Encoding: {encoded}; {self.kept} states kept>"
+from pml.store import ModuleStore, SegmentKey, open_store
 
 
 @dataclass(frozen=True)
@@ -101,8 +75,7 @@ class Library:
         if not isinstance(store, ModuleStore):
             store = open_store(store, device=model.transformer.device)
         self.store = store
-        self._namespace = namespace
-        self._shared: set[str] = set()
+        self._source = SegmentSource(model, store, namespace)
         self.schemas: dict[str, Planner] = {}
         self._attention, self._layout = attention, layout
         self._fresh_anonymous = fresh_anonymous
@@ -136,7 +109,7 @@ class Library:
         self._changes[schema.name] = Changes.between(before, planner)
         self.schemas[schema.name] = planner
         if shared:
-            self._shared |= {state.key for state in planner.states.all}
+            self._source.share(planner.states.all)
         return schema
 
     def plan(
@@ -160,7 +133,7 @@ class Library:
             plan = prompt
         else:
             plan, measuring = yield from self._planning(prompt)
-        segments, encoding = yield from self._encoding(plan.states)
+        segments, encoding = yield from self._source.segments(plan.states)
         encoding = measuring or encoding  # which then found all of it stored
         return Prepared(plan, placed_segments(plan, segments), encoding)
 
@@ -177,7 +150,7 @@ class Library:
         plan = planner.plan(prompt, wanted, self._learned)
         if not wanted.is_measured:
             return plan, None
-        segments, encoding = yield from self._encoding(plan.states)
+        segments, encoding = yield from self._source.segments(plan.states)
         wanted = self._measured(plan, segments, wanted)
         return planner.plan(prompt, wanted, self._learned), encoding
 
@@ -208,12 +181,7 @@ class Library:
         return self.key_of(state) in self.store
 
     def key_of(self, state: State) -> SegmentKey:
-        dtype = str(self.model.transformer.dtype).removeprefix("torch.")
-        names = (self.model.fingerprint, self.model.tokenizer.fingerprint)
-        return segment_key(*names, dtype, self.store.codec.name, self._namespace_of(state), state)
-
-    def _namespace_of(self, state: State) -> str:
-        return "" if state.key in self._shared else self._namespace
+        return self._source.key_of(state)
 
     def missing(self, plan: PromptPlan) -> list[State]:
         """The states that `plan` needs and the store lacks."""
@@ -230,13 +198,7 @@ class Library:
         forward as fit. `cancelled` is asked before each forward: raises `Cancelled`, and keeps the
         states that are complete. Where memory cannot hold them together, they are encoded one by
         one into a store that lasts; without one it raises `StoreFull`."""
-        states = self._planner(name).usable
-        try:
-            return finish(self._encoding_together(states), progress, cancelled)
-        except StoreFull:
-            if not self.store.lasts:
-                raise
-        return finish(self._encoding_apart(states), progress, cancelled)
+        return finish(self._source.encode(self._planner(name).usable), progress, cancelled)
 
     def encode(
         self,
@@ -257,99 +219,7 @@ class Library:
     ) -> tuple[Segments, Encoding]:
         """The segments of `states`, in which each comes after its context: those that are not
         stored are encoded first, one to a forward. `cancelled`: see `encode_schema`."""
-        return finish(self._encoding(states), progress, cancelled)
-
-    def _encoding(self, states: Sequence[State]) -> Steps[tuple[Segments, Encoding]]:
-        started, keys = time.perf_counter(), self._admitted(states)
-        segments: dict[State, KVSegment] = {}
-        encoded: list[State] = []
-        encoder = Encoder(self.model.transformer)
-        for state, key in keys.items():
-            segments[state], is_new = yield from self._obtained(state, key, segments, encoder)
-            encoded += [state] * is_new
-        seconds = time.perf_counter() - started if encoded else 0.0
-        return segments, Encoding(tuple(encoded), len(states) - len(encoded), seconds)
-
-    def _admitted(self, states: Sequence[State]) -> dict[State, SegmentKey]:
-        """The keys of states that memory can hold together, which is known before any work. What
-        lies on disk is on its way."""
-        transformer = self.model.transformer
-        size = self.model.config.kv_bytes_per_token(transformer.dtype.itemsize)
-        keys = {state: self.key_of(state) for state in states}
-        self.store.admit({key: len(state.tokens) * size for state, key in keys.items()})
-        self.store.prefetch(keys.values())
-        return keys
-
-    def _obtained(
-        self, state: State, key: SegmentKey, segments: Segments, encoder: Encoder
-    ) -> Steps[tuple[KVSegment, bool]]:
-        """The segment of a state whose context is in `segments`; whether it had to be encoded."""
-        if (segment := self.store.get(key)) is not None:
-            return segment, False
-        yield state.path, 0
-        while not self.store.claim(key):  # Another process is encoding it.
-            time.sleep(WAIT)
-            yield state.path, 0
-        try:
-            if key in self.store and (segment := self.store.get(key)) is not None:
-                return segment, False  # Someone else had it encoded in between.
-            began = time.perf_counter()
-            (segment,) = yield from encoder.encode([Job.of(state, segments)])
-            return self._keep(state, key, segment, time.perf_counter() - began), True
-        finally:
-            self.store.release(key)
-
-    def _encoding_together(self, states: Sequence[State]) -> Steps[Encoding]:
-        started, keys = time.perf_counter(), self._admitted(states)
-        found = {state: self.store.get(key) for state, key in keys.items()}
-        segments = {state: segment for state, segment in found.items() if segment is not None}
-        missing, encoder = [s for s in states if s not in segments], Encoder(self.model.transformer)
-        new: set[State] = set()
-        for wave in waves(missing):
-            claimed = [state for state in wave if self.store.claim(keys[state])]
-            try:
-                mine = [state for state in claimed if keys[state] not in self.store]
-                for jobs in packed(Job.of(state, segments) for state in mine):
-                    segments |= yield from self._kept_together(jobs, keys, encoder)
-                new.update(mine)
-            finally:
-                for state in claimed:
-                    self.store.release(keys[state])
-            for state in wave:  # What another process has encoded, or is encoding.
-                if state not in segments:
-                    obtaining = self._obtained(state, keys[state], segments, encoder)
-                    segments[state], is_new = yield from obtaining
-                    if is_new:
-                        new.add(state)
-        encoded = tuple(state for state in missing if state in new)
-        seconds = time.perf_counter() - started if encoded else 0.0
-        return Encoding(encoded, len(found) - len(encoded), seconds)
-
-    def _encoding_apart(self, states: Sequence[State]) -> Steps[Encoding]:
-        """One after the other, each with no more in memory than what it sees."""
-        started, encoded = time.perf_counter(), list[State]()
-        for state in states:
-            seen = [node.state for node in closure([Node(state, state.origin)])]
-            _, encoding = yield from self._encoding(seen)
-            encoded += encoding.encoded
-        seconds = time.perf_counter() - started if encoded else 0.0
-        return Encoding(tuple(encoded), len(states) - len(encoded), seconds)
-
-    def _kept_together(
-        self, jobs: Sequence[Job], keys: Mapping[State, SegmentKey], encoder: Encoder
-    ) -> Steps[Segments]:
-        began, tokens = time.perf_counter(), sum(len(job.state.tokens) for job in jobs)
-        segments = yield from encoder.encode(jobs)
-        each = (time.perf_counter() - began) / tokens
-        return {
-            state: self._keep(state, keys[state], segment, each * len(state.tokens))
-            for state, segment in zip((job.state for job in jobs), segments, strict=True)
-        }
-
-    def _keep(self, state: State, key: SegmentKey, segment: KVSegment, seconds: float) -> KVSegment:
-        log.debug("encoded %s: %d tokens", state.path, len(state.tokens))
-        namespace = self._namespace_of(state)
-        return self.store.put(key, segment, seconds, label=state.path, namespace=namespace)
+        return finish(self._source.segments(states), progress, cancelled)
 
     def changes(self, name: str) -> Changes:
         """What became of the states of the schema `name` when it was added last. Raises `PMLError`

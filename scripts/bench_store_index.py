@@ -16,7 +16,7 @@ from pathlib import Path
 from random import Random
 from statistics import median
 
-from pml.store.disk import DiskTier
+from pml.store.folder import StateFolder
 from pml.store.index import Row
 from pml.store.keys import SegmentKey
 
@@ -28,31 +28,31 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         keys = fill(Path(folder), count)
         print(f"{count:,} states      measured       limit    ratio")
-        opened = median(timed(lambda: DiskTier(folder).close()) for _ in range(5))
+        opened = median(timed(lambda: StateFolder(folder).close()) for _ in range(5))
         told("open", opened, 0.2)
-        tier = DiskTier(folder)
+        states = StateFolder(folder)
         some = Random(1).sample(keys, min(count, 5000))
         others = [SegmentKey(key.digest[::-1], key.origin, ()) for key in some]
-        told("look-up", each(tier.find, some), 50e-6)
-        told("look-up, miss", each(tier.find, others), 50e-6)
+        told("look-up", each(states.find, some), 50e-6)
+        told("look-up, miss", each(states.find, others), 50e-6)
         last = (keys[count // 2].digest, 0)
-        page = each(lambda _: tier.index.rows(after=last, limit=50), some[:100])
+        page = each(lambda _: states.index.rows(after=last, limit=50), some[:100])
         told("page of 50", page, 0.05)
-        tier.close()
+        states.close()
 
 
 def fill(folder: Path, count: int) -> list[SegmentKey]:
-    tier, rows = DiskTier(folder), []
+    states, rows = StateFolder(folder), []
     for number in range(count):
         digest = hashlib.sha256(str(number).encode()).hexdigest()
         name = hashlib.sha256(digest.encode()).hexdigest()
         stamp = f"1000-{number}-{number}-{number}"
         known = (digest, number % 7, name, 1000, digest[:32], stamp, 0.1, f"/module/{number}", "")
         rows.append(Row(*known, "native", 0.0, None, float(number), 1, number / 7, 0))
-    with tier.index.writing():
+    with states.index.writing():
         for row in rows:
-            tier.index.add(row)
-    tier.close()
+            states.index.add(row)
+    states.close()
     return [row.key for row in rows]
 
 

@@ -48,9 +48,10 @@ ORDER = {
         lsp.hover lsp.completion lsp.places lsp.answers lsp.server
         quality steps reference encoder
         store.keys store.policy store.protocols store.form store.memory store.files store.index
-        store.recovery store.disk store.upkeep store.codec store.remote store.remote_tier
-        store.claims store.module_store store.opening store
-        assembly deviation measured library completion
+        store.recovery store.folder store.disk store.upkeep store.codec store.remote
+        store.remote_tier store.claims store.prefetch store.working store.module_store
+        store.opening store
+        segment_source assembly deviation measured library completion
         bases request batch chat engine service explain estimate compare demo
         eval eval.items eval.score eval.tasks eval.modes eval.question eval.run eval.plot
         eval.summary eval.gaps eval.page

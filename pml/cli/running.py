@@ -52,8 +52,8 @@ if TYPE_CHECKING:
     from minillm.sampling import Sampling
     from pml.compare import Comparison
     from pml.engine import PromptCache
-    from pml.library import Encoding
     from pml.plan import PromptPlan
+    from pml.segment_source import Encoding
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,7 +17,7 @@ from minillm.flags import JsonFlag
 from pml.cli.output import aligned
 
 if TYPE_CHECKING:
-    from pml.store.disk import DiskTier
+    from pml.store.folder import StateFolder
     from pml.store.index import Row
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The store's folder.")]
@@ -145,16 +146,16 @@ def import_(folder: Folder, file: Archive, as_json: JsonFlag = False) -> None:
 
 
 @contextmanager
-def _opened(folder: Path, *, is_new: bool = False) -> Iterator[DiskTier]:
-    from pml.store.disk import DiskTier
+def _opened(folder: Path, *, is_new: bool = False) -> Iterator[StateFolder]:
+    from pml.store.folder import StateFolder
 
     if not is_new and not (folder / "format").is_file():
         raise Failure(f"{folder}: no store; `pml run --store {folder}` makes one")
-    disk = DiskTier(folder)
     try:
-        yield disk
-    finally:
-        disk.close()
+        with closing(StateFolder(folder)) as disk:
+            yield disk
+    except sqlite3.Error as error:
+        raise Failure(f"{folder}: its index: {error}") from None
 
 
 def _pin(folder: Path, key: str, *, is_pinned: bool) -> None:
@@ -164,7 +165,7 @@ def _pin(folder: Path, key: str, *, is_pinned: bool) -> None:
             print(f"{'pinned' if is_pinned else 'unpinned'} {row.label} {row.key.name}")
 
 
-def _found(disk: DiskTier, key: str) -> list[Row]:
+def _found(disk: StateFolder, key: str) -> list[Row]:
     """The states of one digest, at one origin if the key names one; `Failure` for no or several."""
     digest, _, origin = key.partition("-")
     rows = [row for row in disk.rows(digest) if origin in ("", str(row.origin))]
@@ -174,7 +175,7 @@ def _found(disk: DiskTier, key: str) -> list[Row]:
     return rows
 
 
-def _page(disk: DiskTier, path: str, last: tuple[str, int] | None, limit: int) -> list[Row]:
+def _page(disk: StateFolder, path: str, last: tuple[str, int] | None, limit: int) -> list[Row]:
     """One more than the page holds, if there are more."""
     found: list[Row] = []
     while len(found) <= limit:

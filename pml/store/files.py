@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,8 @@ from pml.store.protocols import StoreError
 FORM = "pml store 1\n"
 ABANDONED = 3600.0
 """Seconds after which nobody is writing a new file any more."""
+UNFINISHED = re.compile(r"\.\d+-\d+")
+"""Names of files that are being written; one stays where a folder was cut off from being made."""
 
 
 class Files:
@@ -31,10 +34,10 @@ class Files:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._states, self._new = folder / "states", folder / "new"
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(folder)
         self._check_form()
         for place in (self._states, self._new, self.quarantine):
-            place.mkdir(mode=0o700, exist_ok=True)
+            make_folder(place)
 
     @property
     def quarantine(self) -> Path:
@@ -43,7 +46,8 @@ class Files:
     def _check_form(self) -> None:
         path = self.folder / "format"
         if not path.exists():
-            strangers = sorted(entry.name for entry in self.folder.iterdir())
+            names = sorted(entry.name for entry in self.folder.iterdir())
+            strangers = [name for name in names if not UNFINISHED.fullmatch(name)]
             if strangers and not (self._states.is_dir() and self._new.is_dir()):
                 raise StoreError(
                     f"{self.folder}: no store, it holds {strangers[0]!r}; name an empty folder"
@@ -64,21 +68,20 @@ class Files:
         path = (place or self._new) / f".{os.getpid()}-{time.time_ns()}"
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
-            with open(handle, "wb", buffering=0) as file:
-                rest = memoryview(data)
-                while rest:
-                    rest = rest[file.write(rest) :]
-                os.fsync(file.fileno())
+            rest = memoryview(data)
+            while rest:
+                rest = rest[os.write(handle, rest) :]
+            os.fsync(handle)
         except BaseException:
             path.unlink(missing_ok=True)
             raise
+        finally:
+            os.close(handle)
         return path
 
     def put_in_place(self, new: Path, path: Path) -> None:
         """Give a new file its name, so that it survives a power cut."""
-        if not path.parent.is_dir():
-            path.parent.mkdir(mode=0o700, exist_ok=True)
-            sync_folder(path.parent.parent)
+        make_folder(path.parent)
         os.replace(new, path)
         sync_folder(path.parent)
 
@@ -127,6 +130,14 @@ def stamp_of(path: Path) -> str:
     """What changes when somebody writes to a file or puts another in its place."""
     found = path.stat()
     return f"{found.st_size}-{found.st_mtime_ns}-{found.st_ctime_ns}-{found.st_ino}"
+
+
+def make_folder(path: Path) -> None:
+    """It and what it lies in, for their owner only, so that they survive a power cut."""
+    if not path.is_dir():
+        make_folder(path.parent)
+        path.mkdir(mode=0o700, exist_ok=True)
+        sync_folder(path.parent)
 
 
 def sync_folder(path: Path) -> None:

@@ -22,7 +22,7 @@ class MemoryTier:
     """
 
     lasts = False
-    damaged = 0
+    damaged = failures = 0
 
     def __init__(
         self,

@@ -11,18 +11,18 @@ from __future__ import annotations
 
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from weakref import WeakValueDictionary
 
 from minillm.kv import KVSegment
 from pml.store.claims import Claims
 from pml.store.form import Native
 from pml.store.keys import SegmentKey
-from pml.store.memory import MemoryTier, give_back
+from pml.store.memory import MemoryTier
+from pml.store.prefetch import Prefetch
 from pml.store.protocols import About, Codec, Stored, StoreFull, Tier
+from pml.store.working import WorkingTiers
 
 REMEMBERED = 100_000
 """States of which it is still known why they are gone."""
@@ -37,6 +37,7 @@ class Counts:
     evictions: Mapping[str, int]
     num_bytes: Mapping[str, int]
     damaged: Mapping[str, int]
+    failures: Mapping[str, int]
 
 
 class ModuleStore:
@@ -59,12 +60,13 @@ class ModuleStore:
         self.hits_by: Counter[str] = Counter()
         self.misses_by: Counter[str] = Counter()
         self._ttl, self._claims = ttl, claims
-        self._working: list[Tier] = [tier for tier in self.tiers if not tier.lasts]
+        working = [tier for tier in self.tiers if not tier.lasts]
+        self._working = WorkingTiers(working, self.is_held, self._evicted)
         self._lasting: list[Tier] = [tier for tier in self.tiers if tier.lasts]
+        self._prefetch = Prefetch(self._lasting)
         self._out: WeakValueDictionary[SegmentKey, KVSegment] = WeakValueDictionary()
         self._pinned: set[SegmentKey] = set()
         self._gone: OrderedDict[SegmentKey, str] = OrderedDict()
-        self._coming: dict[tuple[str, SegmentKey], Future[Callable[[], Stored | None]]] = {}
 
     def __contains__(self, key: SegmentKey) -> bool:
         return self.where(key) is not None
@@ -104,7 +106,7 @@ class ModuleStore:
         expires = None if self._ttl is None else time.time() + self._ttl
         pinned = key in self._pinned
         stored = Stored(key, segment, seconds, label, namespace, expires, pinned, packed)
-        taker = self._place(stored, self._working)
+        taker = self._working.place(stored)
         self._forget(key)
         for tier in self.tiers:
             if tier.lasts:
@@ -153,11 +155,10 @@ class ModuleStore:
     def admit(self, needed: Mapping[SegmentKey, int]) -> None:
         """Before any work: that states of these sizes can be in memory together, with what is
         pinned and in use. Raises `StoreFull`."""
-        if any(tier.budget is None for tier in self._working):
+        if (budget := self._working.budget) is None:
             return
-        budget = sum(tier.budget or 0 for tier in self._working)
         others = {key for key in (*self._pinned, *self._out) if key not in needed}
-        held = sum(_size(tier.about(key)) for key in others for tier in self._working)
+        held = sum(self._working.size(key) for key in others)
         if (wanted := sum(needed.values())) + held > budget:
             raise StoreFull(
                 f"{wanted:,} bytes of states are needed at once: the budget of memory is "
@@ -167,20 +168,7 @@ class ModuleStore:
     def prefetch(self, keys: Iterable[SegmentKey]) -> None:
         """Begin to read and check those that are not in memory, in other threads; `get` takes what
         has come. What was prefetched before and not taken is dropped."""
-        if not self._lasting:
-            return
-        coming: dict[tuple[str, SegmentKey], Future[Callable[[], Stored | None]]] = {}
-        for key in dict.fromkeys(keys):
-            if any(tier.about(key) for tier in self._working):
-                continue
-            for tier in self._lasting:
-                if (begun := self._coming.get((tier.name, key))) is not None:
-                    coming[tier.name, key] = begun
-                    break
-                if (reading := tier.reading(key)) is not None:
-                    coming[tier.name, key] = self._readers.submit(reading)
-                    break
-        self._coming = coming
+        self._prefetch.begin(key for key in keys if key not in self._working)
 
     def pin(self, key: SegmentKey, is_pinned: bool = True) -> None:
         """Never evict a state, from now on and after a restart; or do again."""
@@ -216,7 +204,7 @@ class ModuleStore:
     @property
     def num_bytes(self) -> int:
         """Of what lies in memory."""
-        return sum(tier.num_bytes for tier in self._working)
+        return self._working.num_bytes
 
     def counts(self) -> Counts:
         return Counts(
@@ -225,26 +213,21 @@ class ModuleStore:
             {tier.name: tier.evictions for tier in self.tiers},
             {tier.name: tier.num_bytes for tier in self.tiers},
             {tier.name: tier.damaged for tier in self.tiers},
+            {tier.name: tier.failures for tier in self.tiers},
         )
 
     def close(self) -> None:
         """Write down what is not yet; the store is of no use afterwards."""
-        if self._lasting:
-            self._readers.shutdown(cancel_futures=True)
+        self._prefetch.close()
         for tier in self.tiers:
             tier.close()
         if self._claims is not None:
             self._claims.close()
 
-    @cached_property
-    def _readers(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(4, thread_name_prefix="pml store")
-
     def _taken(self, tier: Tier, key: SegmentKey) -> Stored | None:
         """Out of a tier, or as it was prefetched."""
         damaged = tier.damaged
-        coming = self._coming.pop((tier.name, key), None)
-        stored = tier.get(key) if coming is None else coming.result()()
+        stored = self._prefetch.get(tier, key)
         if tier.damaged > damaged:
             self._remember(key, "damaged")
         return stored
@@ -258,9 +241,8 @@ class ModuleStore:
         return self._out.setdefault(stored.key, stored.segment)
 
     def _moved_up(self, stored: Stored, tier: Tier) -> Stored:
-        above = self._working[: self.tiers.index(tier)]
         try:
-            taker = self._place(stored, above)
+            taker = self._working.place(stored, above=tier)
         except StoreFull:
             if tier.lasts:
                 raise
@@ -269,29 +251,9 @@ class ModuleStore:
             tier.remove(stored.key)
         return taker.get(stored.key) or stored
 
-    def _place(self, stored: Stored, tiers: Sequence[Tier]) -> Tier:
-        """Into the first of `tiers` that has room, or can make it. Raises `StoreFull`."""
-        for tier in tiers:
-            try:
-                evicted = tier.put(stored, self.is_held)
-            except StoreFull:
-                if tier is tiers[-1]:
-                    raise
-                continue
-            if evicted:
-                below = self._working[self._working.index(tier) + 1 :]
-                while evicted:
-                    self._move_down(evicted.pop(), below)
-                give_back()
-            return tier
-        raise StoreFull("the store has no tier in memory")
-
-    def _move_down(self, stored: Stored, tiers: Sequence[Tier]) -> None:
-        try:
-            self._place(stored, tiers)
-        except StoreFull:
-            if not any(tier.about(stored.key) for tier in self._lasting):
-                self._remember(stored.key, "evicted")
+    def _evicted(self, key: SegmentKey) -> None:
+        if not any(tier.about(key) for tier in self._lasting):
+            self._remember(key, "evicted")
 
     def _remember(self, key: SegmentKey, reason: str) -> None:
         self._gone[key] = reason
@@ -301,13 +263,8 @@ class ModuleStore:
     def _forget(self, key: SegmentKey) -> None:
         self._gone.pop(key, None)
         self._out.pop(key, None)
-        for tier in self._lasting:
-            self._coming.pop((tier.name, key), None)
+        self._prefetch.drop(key)
 
 
 def _is_over(expires: float | None) -> bool:
     return expires is not None and expires <= time.time()
-
-
-def _size(about: About | None) -> int:
-    return about.num_bytes if about else 0

@@ -92,7 +92,8 @@ class Tier(Protocol):
     `get` gives None for what is not there, and for what is damaged, which is put aside and counted
     in `damaged`; `reading` is the same in two steps, where the first one takes time. `put` evicts
     what must go, and gives what another tier may take instead; it raises `StoreFull`, before
-    anything has changed, where what is held leaves no room.
+    anything has changed, where what is held leaves no room. A place that is full or fails gives
+    nothing and keeps nothing, which is logged and counted in `failures`.
     """
 
     @property
@@ -112,6 +113,9 @@ class Tier(Protocol):
 
     @property
     def damaged(self) -> int: ...
+
+    @property
+    def failures(self) -> int: ...
 
     def about(self, key: SegmentKey) -> About | None: ...
 

@@ -10,13 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from minillm.weights_file import sha256_of
-from pml.store.files import Files
+from pml.store.files import Files, sync_folder
 from pml.store.form import Damaged, read_metadata
 from pml.store.index import DamagedIndex, Index, Row, checked, judged
 
 log = logging.getLogger("pml")
 
 INDEX = "index.sqlite"
+NEW = "index.new"
 
 
 def open_index(files: Files, bad: int | None = None) -> tuple[Index, int]:
@@ -45,19 +46,43 @@ def _checked(path: Path, bad: int | None) -> Index | None:
 
 
 def _made_anew(files: Files) -> tuple[Index, int]:
-    for end in ("", "-wal", "-shm"):
-        (files.folder / (INDEX + end)).unlink(missing_ok=True)
-    index, damaged = Index(files.folder / INDEX), 0
+    """Under another name until it is complete: an index that stands there is believed."""
+    path, new = files.folder / INDEX, files.folder / NEW
+    _remove_index(new)
+    index = Index(new)
+    try:
+        damaged = _fill(index, files)
+    finally:
+        index.close()
+    _remove_index(path)
+    files.put_in_place(new, path)
+    return Index(path), damaged
+
+
+def _fill(index: Index, files: Files) -> int:
+    """How many damaged files were found."""
+    damaged = 0
     with index.writing():
         for name in files.names():
-            row = row_of(files, name)
+            try:
+                row = row_of(files, name)
+            except OSError as error:  # it may be well again when `verify` finds it
+                log.warning("store: %s: %s", files.path(name), error)
+                continue
             if row is None:
                 damaged += 1
             elif (other := index.find(row.key)) is None:
                 index.add(row)
             else:
                 index.add(_better(files, row, other))
-    return index, damaged
+    return damaged
+
+
+def _remove_index(path: Path) -> None:
+    """So that no log of changes to it is ever taken for one to its successor."""
+    for end in ("", "-wal", "-shm"):
+        path.with_name(path.name + end).unlink(missing_ok=True)
+    sync_folder(path.parent)
 
 
 def _better(files: Files, *rows: Row) -> Row:
@@ -72,7 +97,7 @@ def _better(files: Files, *rows: Row) -> Row:
 
 def row_of(files: Files, name: str) -> Row | None:
     """What a file says of itself, to be checked when it is read: neither its checksum nor its stamp
-    is known. None for a damaged one, which is put aside."""
+    is known. None for a damaged one, which is put aside. Raises `OSError` for one out of reach."""
     path = files.path(name)
     try:
         said, found = read_metadata(path), path.stat()
@@ -96,7 +121,7 @@ def row_of(files: Files, name: str) -> Row | None:
             pinned=0,
         )
         return checked(row)
-    except (Damaged, DamagedIndex, OSError, KeyError, ValueError) as error:
+    except (Damaged, DamagedIndex, KeyError, ValueError) as error:
         log.warning("store: %s is damaged: %s", path, error)
         files.put_aside(name)
         return None

@@ -39,6 +39,10 @@ class RemoteTier:
         self.remote = remote
         self._codec: Codec = codec or Native()
 
+    @property
+    def failures(self) -> int:
+        return self.remote.failures
+
     def about(self, key: SegmentKey) -> About | None:
         size = self.remote.size(_name(key))
         return None if size is None else About(size, None, None)

@@ -10,8 +10,8 @@ from tiny_model import write_checkpoint
 
 from minillm import LoadedModel, load
 from pml import PMLError, PromptCache, PromptModule, PromptText, Schema, parse_schema
-from pml.library import Encoding
 from pml.schemas import Changes
+from pml.segment_source import Encoding
 
 SCHEMA = """<schema name="s">
   <system>Be brief.

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from stored_states import folder_in_memory
 
 
 @pytest.fixture
-def in_memory(tmp_path: Path) -> Iterator[Path]:
-    """A folder in memory, where there is such a thing: hundreds of stores are made in it, and a
-    slow disk would only make each wait for it."""
-    shared = Path("/dev/shm")
-    if not shared.is_dir():
-        yield tmp_path
-        return
-    with tempfile.TemporaryDirectory(dir=shared) as folder:
-        yield Path(folder)
+def in_memory() -> Iterator[Path]:
+    """As `folder_in_memory`: hundreds of stores are made in it."""
+    with folder_in_memory() as folder:
+        yield folder

@@ -1,8 +1,13 @@
-"""States without a model: keys and numbers out of a seed, and the naive twin of the store."""
+"""States without a model: keys and numbers out of a seed, the naive twin of the store, and a folder
+for it."""
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from random import Random
 
 import torch
@@ -34,6 +39,14 @@ def same(segment: KVSegment | None, expected: KVSegment) -> bool:
         and torch.equal(segment.block, expected.block)
         and torch.equal(segment.offsets, expected.offsets)
     )
+
+
+@contextmanager
+def folder_in_memory() -> Iterator[Path]:
+    """Where there is such a thing: a slow disk would only make each test wait for it."""
+    shared = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None) as folder:
+        yield Path(folder)
 
 
 @dataclass

@@ -16,6 +16,7 @@ from stored_states import key_of, same, segment_of
 from pml.store import ModuleStore, StoreError, open_store
 from pml.store.disk import DiskTier
 from pml.store.files import stamp_of
+from pml.store.folder import StateFolder
 from pml.store.upkeep import verify
 
 NUM_STATES = 8
@@ -89,8 +90,8 @@ def test_no_damage_is_served(in_memory: Path, count: int, seed: int) -> None:
             random.choice(DAMAGES)(path, random)
         count -= len(damaged)
         check_what_is_served(folder)
-        with closing(DiskTier(folder)) as disk:
-            verify(disk)
+        with closing(StateFolder(folder)) as states:
+            verify(states)
         assert all(is_whole(path) for path in state_files(folder))
 
 
@@ -117,11 +118,11 @@ def test_a_bit_that_rots_without_a_write_is_seen(tmp_path: Path) -> None:
     store = filled(tmp_path)
     disk = store.tiers[-1]
     assert isinstance(disk, DiskTier)
-    row = disk.find(key_of(3))
+    row = disk.folder.find(key_of(3))
     assert row is not None
-    path = disk.files.path(row.file)
+    path = disk.folder.files.path(row.file)
     flip(path, Random(0))
-    disk.index.update(row.key, stamp=stamp_of(path))
+    disk.folder.index.update(row.key, stamp=stamp_of(path))
     store.close()
     again = open_store(tmp_path)
     assert again.get(key_of(3)) is None

@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from stored_states import folder_in_memory
 from tiny_model import write_checkpoint
 
 from minillm import LoadedModel, load
@@ -23,23 +26,46 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
 
 
 def encoded(model: LoadedModel, store: ModuleStore, tenant: str, *, shared: bool = False) -> int:
-    """Tokens that a tenant's first prompt had to have encoded."""
+    """Tokens that a prompt of a tenant's has to have encoded."""
     cache = PromptCache(model, store=store, namespace=tenant)
     cache.add_schema(SCHEMA, shared=shared)
-    return cache.prefill(PROMPT).usage.encoded_tokens
+    return cache.encode(cache.plan(PROMPT)).tokens
 
 
-@pytest.mark.parametrize("tier", ["memory", "disk"])
-def test_a_tenant_finds_its_own_states_only(model: LoadedModel, tmp_path: Path, tier: str) -> None:
-    store = open_store(tmp_path)
-    first = encoded(model, store, "a")
-    if tier == "disk":
+def opened(folder: Path, tier: str, before: ModuleStore | None = None) -> ModuleStore:
+    """A store that finds what was put `before` in this tier only."""
+    if tier == "memory":
+        return before or open_store()
+    if before is not None:
+        before.close()
+    return open_store(folder) if tier == "disk" else open_store(remote=str(folder))
+
+
+NAMES = st.text(max_size=12)
+ALIKE = (str.upper, str.strip, lambda name: name + "\0", lambda name: name * 2, lambda name: "")
+PAIRS = st.tuples(NAMES, NAMES) | st.builds(
+    lambda name, change: (name, change(name)), NAMES, st.sampled_from(ALIKE)
+)
+
+
+@pytest.mark.parametrize("tier", ["memory", "disk", "remote"])
+@given(pair=PAIRS.filter(lambda pair: pair[0] != pair[1]))
+def test_a_tenant_finds_its_own_states_only(
+    model: LoadedModel, tier: str, pair: tuple[str, str]
+) -> None:
+    """Catches a tier that drops the namespace, and names that run together in a key."""
+    one, other = pair
+    with folder_in_memory() as folder:
+        store = opened(folder, tier)
+        first = encoded(model, store, one)
+        store = opened(folder, tier, store)
+        hits = store.hits
+        assert encoded(model, store, other) == first > 0
+        assert store.hits == hits
+        store = opened(folder, tier, store)
+        assert encoded(model, store, one) == encoded(model, store, other) == 0
+        assert store.hits_by[tier] > 0
         store.close()
-        store = open_store(tmp_path)
-    assert encoded(model, store, "b") == first > 0
-    assert encoded(model, store, "") == first
-    assert encoded(model, store, "a") == 0
-    assert store.hits_by[tier] > 0
 
 
 @pytest.mark.parametrize("tier", ["memory", "disk"])
