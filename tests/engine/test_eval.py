@@ -28,7 +28,8 @@ ITEMS = [
     for n, city in enumerate(["Rome", "Goa", "Oslo"])
 ]
 TASK = Task("trip", lambda *_: iter(ITEMS), "", Form("You plan.\n"), exact_match, 2, 4)
-MODES = [mode(name) for name in ("full", "fast", "exact", "isolated", "scaffold", "values-50")]
+NAMES = ("full", "fast", "exact", "isolated", "scaffold", "values-50", "slots", "after-2")
+MODES = [mode(name) for name in NAMES]
 SETTINGS = Settings("trip", "tiny", "float64", 2, 0)
 
 
@@ -49,6 +50,8 @@ def test_exact_and_a_scaffold_of_all_are_full_prefill_and_others_are_not(
             assert found[name].log_likelihood == pytest.approx(found["full"].log_likelihood)
         assert found["isolated"].kl > found["fast"].kl / 100 > 1e-9
         assert found["scaffold"].computed == found["fast"].computed < found["exact"].computed
+        assert found["after-2"].computed == found["slots"].computed + 2 * len(item.documents)
+        assert found["after-2"].tokens == found["full"].tokens
         assert found["full"].computed == found["full"].tokens == found["exact"].tokens
 
 
