@@ -34,13 +34,15 @@ WEIGHTS_FILE = "model.safetensors"
 
 @dataclass(frozen=True, eq=False)
 class LoadedModel:
-    """A model ready to run. `fingerprint` tells models apart by weights and shape, not by dtype."""
+    """A model ready to run. `fingerprint` tells models apart by weights and shape, not by dtype;
+    `folder` is where it was loaded from."""
 
     name: str
     config: ModelConfig
     transformer: Transformer
     tokenizer: Tokenizer
     fingerprint: str
+    folder: Path | None = None
 
 
 def load(
@@ -59,7 +61,8 @@ def load(
         sizes = f"{tokenizer.vocab_size} tokens, the model {config.vocab_size}"
         raise LoadError(f"{folder}: the tokenizer has {sizes}")
     transformer = load_transformer(folder, stored, dtype, device)
-    return LoadedModel(folder.resolve().name, config, transformer, tokenizer, fingerprint(stored))
+    name, known_by = folder.resolve().name, fingerprint(stored)
+    return LoadedModel(name, config, transformer, tokenizer, known_by, folder)
 
 
 def load_transformer(
