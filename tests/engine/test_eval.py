@@ -131,6 +131,29 @@ def test_gaps_hurt_in_fixed_and_never_in_packed(folder: Path, tmp_path: Path) ->
     assert "packed" in (tmp_path / "gaps.svg").read_text()
 
 
+def test_a_small_table_of_a_trained_model(tmp_path: Path) -> None:
+    """What docs/results.md says of `tiny-llama`, over fewer questions."""
+    command = ["eval", "tiny-facts", "--model", ROOT / "weights" / "tiny-llama", "--count", 30]
+    command += ["--modes", "full,fast,fixed,balanced,exact,scaffold,slots,after-8"]
+    told = json.loads(run(*command, "--out", tmp_path, "--json").stdout)
+    rows = {row["mode"]: row for row in told["rows"]}
+    assert {row["items"] for row in rows.values()} == {30}
+    kl = {name: row["kl"]["mean"] for name, row in rows.items()}
+    for name in ("exact", "scaffold"):
+        assert kl[name] < 1e-9 and rows[name]["agreement"]["mean"] == 1
+        assert rows[name]["gain"] == {"mean": 0, "low": 0, "high": 0}
+    assert kl["fast"] > kl["balanced"] > 1e-5 and kl["slots"] > kl["after-8"] > 1e-5
+    assert rows["full"]["score"]["mean"] > 0.3
+
+
+def test_a_trained_model_loses_by_a_gap_and_more_by_a_longer_one() -> None:
+    command = ["gaps", "--model", ROOT / "weights" / "tiny-llama", "--task", "tiny-facts"]
+    rows = json.loads(run(*command, "--count", 12, "--json").stdout)["rows"]
+    fixed = [row["fixed"]["mean"] for row in rows]
+    assert fixed[0] < 1e-9 < 1e-4 < fixed[1] < fixed[2] < fixed[-1]
+    assert all(row["packed"]["high"] < 1e-9 for row in rows)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
