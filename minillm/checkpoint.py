@@ -24,7 +24,7 @@ from torch.overrides import TorchFunctionMode
 from minillm.config import ModelConfig
 from minillm.config_file import CheckpointConfig, load_config
 from minillm.errors import IntegrityError, LoadError, shown
-from minillm.families import FAMILIES
+from minillm.families import FAMILIES, num_parameters
 from minillm.families.base import Weight
 from minillm.linear import KINDS, FastLinear, Weights, can_pack
 from minillm.model import Transformer
@@ -37,18 +37,20 @@ WEIGHTS_FILE = "model.safetensors"
 @dataclass(frozen=True, eq=False)
 class LoadedModel:
     """A model ready to run. `fingerprint` tells models apart by weights and shape, not by dtype,
-    nor by how the weights lie: integers are other weights, packed ones are the same."""
+    nor by how the weights lie: integers are other weights, packed ones are the same. `folder` is
+    where it was loaded from."""
 
     name: str
     config: ModelConfig
     transformer: Transformer
     tokenizer: Tokenizer
     fingerprint: str
+    folder: Path | None = None
 
     def __repr__(self) -> str:
         model = self.transformer
-        size = sum(weight.numel() for weight in model.parameters())
         runs = f"{str(model.dtype).removeprefix('torch.')} on {model.device}"
+        size = num_parameters(self.config)
         return f"<LoadedModel {self.name!r}: {self.config.family}, {size:,} parameters, {runs}>"
 
 
@@ -73,8 +75,8 @@ def load(
         sizes = f"{tokenizer.vocab_size} tokens, the model {config.vocab_size}"
         raise LoadError(f"{folder}: the tokenizer has {sizes}")
     transformer = load_transformer(folder, stored, dtype, device, weights)
-    found = fingerprint(stored, weights)
-    return LoadedModel(folder.resolve().name, config, transformer, tokenizer, found)
+    name, known_by = folder.resolve().name, fingerprint(stored, weights)
+    return LoadedModel(name, config, transformer, tokenizer, known_by, folder)
 
 
 def load_transformer(

@@ -12,6 +12,7 @@ from minillm.kv import KVCache
 from minillm.sampling import Sampling
 from pml.assembly import fresh_tokens
 from pml.batch import Batch
+from pml.card import Card, card_of
 from pml.chat import Chat
 from pml.completion import Completion, Prefilled, Usage, completed
 from pml.library import Library
@@ -32,6 +33,12 @@ class PromptCache(Library):
     @cached_property
     def _buffer(self) -> KVCache:
         return self.model.transformer.new_cache()
+
+    @property
+    def card(self) -> Card | None:
+        """What `pml gate` found out about reuse with this model; None where it was never run.
+        Raises `LoadError` for a card of other weights."""
+        return card_of(self.model)
 
     def prefill(
         self, prompt: PromptSource | PromptPlan, *, progress: Progress | None = None

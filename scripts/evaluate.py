@@ -17,21 +17,36 @@ from pathlib import Path
 
 from minillm.console import note
 from pml.eval.page import with_tables
+from pml.eval.tasks import TASKS
 
 ROOT = Path(__file__).parents[1]
 PAGE, FOUND = ROOT / "docs" / "results.md", ROOT / "docs" / "results"
-SMOLLM2 = "smollm2-135m-instruct"
-LEVERS = (
-    "full,fast,isolated,joint,scaffold,exact,first-16,values-30,both-30,attended-40,attended-60,"
-    "attended-20+values-15"
-)
-FEWER = "full,fast,isolated,joint,scaffold,exact,first-16,values-30,attended-40"
-RUNS = {
-    "records": ["eval", "records", "--count", "55", "--modes", LEVERS],
-    "nq": ["eval", "nq", "--count", "20", "--modes", FEWER],
-    "gaps": ["gaps", "--count", "20"],
+SMOLLM2, TINY = "weights/smollm2-135m-instruct", "weights/tiny-llama"
+QUALITIES = "full,fast,balanced,exact"
+LEVERS = "full,fast,isolated,fixed,joint,scaffold,balanced,exact,first-16,slots,after-8,attended-40"
+MORE = f"{LEVERS},both-30,attended-60,attended-20+values-15,fixed+values-30"
+
+
+Run = tuple[str, ...]
+
+
+def asked(task: str, count: int, *more: str, modes: str = QUALITIES, model: str = SMOLLM2) -> Run:
+    counted = ("--count", str(count), *more)
+    return ("eval", task, "--model", model, "--modes", modes, *counted)
+
+
+RUNS: dict[str, Run] = {
+    "records": asked("records", 55, modes=MORE),
+    "nq": asked("nq", 40, modes=LEVERS),
+    "xquad": asked("xquad", 20, "--documents", "3"),
+    "hotpot": asked("hotpot", 20, "--documents", "3"),
+    "banking77": asked("banking77", 20, "--documents", "4"),
+    "kv": asked("kv", 20),
+    "tiny-facts": asked("tiny-facts", 300, modes=LEVERS, model=TINY),
+    "gaps": ("gaps", "--model", SMOLLM2, "--count", "20"),
+    "gaps-tiny-llama": ("gaps", "--model", TINY, "--task", "tiny-facts", "--count", "60"),
 }
-"""What is run with SmolLM2: the name of its JSON, and the command's arguments."""
+"""The name of the JSON, and the command's arguments."""
 
 
 def main() -> None:
@@ -45,14 +60,16 @@ def main() -> None:
 
 
 def run(name: str) -> None:
-    if name == "nq" and "PML_DATA" not in os.environ:
+    command, task = RUNS[name], TASKS.get(RUNS[name][1])
+    if task and not task.is_built_in and "PML_DATA" not in os.environ:
         note(f"{name}: skipped, PML_DATA names no folder of data")
         return
-    note(f"{name}: {' '.join(RUNS[name])}")
-    command = [Path(sys.executable).with_name("pml"), *RUNS[name], "--model", f"weights/{SMOLLM2}"]
-    picture = ROOT / "docs" / f"results-{name}.svg"
+    note(f"{name}: pml {' '.join(command)}")
+    picture = PAGE.with_name(f"results-{name}.svg")
+    shown = ["--svg", picture] if picture.name in PAGE.read_text(encoding="utf-8") else []
+    pml = Path(sys.executable).with_name("pml")
     done = subprocess.run(
-        [*command, "--json", "--svg", picture], cwd=ROOT, stdout=subprocess.PIPE, check=True
+        [pml, *command, "--json", *shown], cwd=ROOT, stdout=subprocess.PIPE, check=True
     )
     FOUND.mkdir(exist_ok=True)
     (FOUND / f"{name}.json").write_bytes(re.sub(rb'(\{"(?:mode|gap)")', rb"\n\1", done.stdout))

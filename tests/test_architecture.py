@@ -52,11 +52,12 @@ ORDER = {
         store.remote_tier store.claims store.prefetch store.working store.module_store
         store.opening store
         segment_source assembly deviation measured library completion
-        bases request batch chat engine service explain estimate compare demo
+        bases request batch chat card engine service explain estimate compare demo
         eval eval.items eval.score eval.tasks eval.modes eval.question eval.run eval.plot
-        eval.summary eval.gaps eval.page
+        eval.summary eval.gaps eval.page gate
         cli.documents cli.output cli.language cli.checking cli.formatting cli.compile
-        cli.editing cli.discovering cli.running cli.chatting cli.evaluating cli.storing cli __main__
+        cli.editing cli.discovering cli.evaluating cli.gating cli.running cli.chatting
+        cli.storing cli __main__
     """,
 }
 """A module imports only from those before it in its own list, and `pml` from all of `minillm`."""

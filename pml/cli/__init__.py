@@ -17,6 +17,7 @@ from pml.cli.documents import PMLCommands
 from pml.cli.editing import language, lsp
 from pml.cli.evaluating import evaluate, gaps
 from pml.cli.formatting import fmt
+from pml.cli.gating import gate
 from pml.cli.language import draw_map
 from pml.cli.running import compare, demo, explain, run
 from pml.cli.storing import store
@@ -41,6 +42,7 @@ app.command()(compare)
 app.command()(demo)
 app.command("eval")(evaluate)
 app.command()(gaps)
+app.command()(gate)
 app.add_typer(store, name="store")
 app.command()(lsp)
 app.command()(language)

@@ -64,16 +64,16 @@ def evaluate(
     """Ask the questions of a task in several modes, and compare each with full prefill."""
     from pml.eval.modes import FULL
 
-    chosen_task, chosen = _task(task), _modes(modes)
-    items = _items(chosen_task, data, documents, left_out, count)
+    asked, chosen = task_of(task), _modes(modes)
+    items = _items(asked, data, documents, left_out, count)
     loaded = load_model(model, dtype, "cpu", threads)
     from pml.eval.run import Settings
     from pml.eval.summary import HEAD, cells, drawn, summarise
 
-    number = chosen_task.documents if documents is None else documents
+    number = asked.documents if documents is None else documents
     settings = Settings(task, loaded.fingerprint, dtype.value, number, left_out)
     path = out / f"{loaded.name}-{task}-{number}.jsonl"
-    results = _results(loaded, chosen_task, items, chosen, settings, path)
+    results = _results(loaded, asked, items, chosen, settings, path)
     names = dict.fromkeys([FULL, *(mode.name for mode in chosen)])
     rows = summarise(items, [*names], results.results)
     title = f"{task}, {loaded.name}, {dtype.value}: {len(items)} questions, {number} documents each"
@@ -137,7 +137,7 @@ def gaps(
     verbose: VerboseFlag = False,
 ) -> None:
     """What a gap of the layout `fixed` does to the first token, and `packed` beside it."""
-    chosen = _task(task)
+    chosen = task_of(task)
     items = _items(chosen, data, None, 0, count)
     loaded = load_model(model, dtype, "cpu", threads)
     from pml.eval.gaps import HEAD, cells, drawn, measure_gaps
@@ -174,7 +174,7 @@ def _items(
         raise Failure(str(error)) from None
 
 
-def _task(name: str) -> Task:
+def task_of(name: str) -> Task:
     from pml.eval.tasks import TASKS
 
     if name not in TASKS:

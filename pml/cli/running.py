@@ -44,6 +44,7 @@ from pml.cli.documents import (
     read_prompt,
     read_schema,
 )
+from pml.cli.gating import tell_card
 from pml.cli.output import columns, comparison_table, show, span_table
 from pml.planner import check_options
 from pml.view import prompt_ruler
@@ -136,6 +137,7 @@ def run(
     """Answer a prompt as the words come; what it took goes to stderr."""
     running = Running(dtype, device, threads, attention, layout, quality, store, weights)
     session = Session.open(schema, prompt, model, running)
+    tell_card(session.cache)
     draw = sampling(temperature, top_k, top_p, seed)
     encoded = session.encode()
     answer = _answer(session, encoded, max_tokens, draw, stop or (), quiet=as_json)

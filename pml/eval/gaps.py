@@ -1,11 +1,11 @@
 """What a gap costs: the first token's distribution with it, against that of the text without.
 
-    fixed    ├ instruction ┤        what the prompt leaves out        ├ document ┤├ question ┤
-    packed   ├ instruction ┤├ document ┤├ question ┤
+    fixed    ├ document ┤        what the prompt leaves out        ├ document ┤├ question ┤
+    packed   ├ document ┤├ document ┤├ question ┤
 
-A prompt imports the last module of a schema. Under `fixed` what stands before it stays a gap;
-the attention is `guaranteed`, which with one module is full prefill but for the gap. RoPE turns
-by all that distance, ALiBi dims the instruction by it.
+The first document is the schema's own text, the second its last module. Under `fixed` what stands
+between them stays a gap; the attention is `guaranteed`, which with one module is full prefill but
+for the gap. RoPE turns by all that distance, ALiBi dims the first document by it.
 """
 
 from __future__ import annotations
@@ -60,8 +60,9 @@ def measure_gaps(
     lengths: Sequence[int] = LENGTHS,
     progress: Progress | None = None,
 ) -> list[GapRow]:
-    """A row for each gap that fits the model's context; each item with its needed documents."""
-    items = [item.limited(len(item.needed)) for item in items]
+    """A row for each gap that fits the model's context; each item with the documents that it needs,
+    two at least."""
+    items = [item.limited(max(2, len(item.needed))) for item in items]
     longest = max(_tokens(model, form, item) for item in items)
     gaps = [gap for gap in lengths if gap + longest <= model.config.max_positions]
     found: dict[tuple[int, str], list[tuple[float, bool]]] = defaultdict(list)
@@ -104,13 +105,13 @@ def _tokens(model: LoadedModel, form: Form, item: Item) -> int:
 
 
 def _with_gap(form: Form, item: Item, gap: int) -> Schema:
-    """The item's documents as one module, behind one that is `gap` tokens long."""
-    text = "".join(document + form.separator for document in item.documents)
+    """The item's last document as a module, behind one that is `gap` tokens long."""
+    *before, last = (document + form.separator for document in item.documents)
     left_out = [module("left-out", param("slot", gap))] if gap else []
-    return schema("item", form.instruction, *left_out, module("d0", text))
+    return schema("item", form.instruction + "".join(before), *left_out, module("d0", last))
 
 
-HEAD = ("gap", "KL fixed", "same token", "KL packed", "same token")
+HEAD = ("gap", "questions", "KL fixed", "same token", "KL packed", "same token")
 
 
 def cells(row: GapRow) -> tuple[str, ...]:
@@ -119,6 +120,7 @@ def cells(row: GapRow) -> tuple[str, ...]:
 
     return (
         f"{row.gap:,}",
+        f"{row.questions}",
         shown(row.fixed),
         f"{row.fixed_agreement:.0%}",
         shown(row.packed),

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from pml.build import module, prompt, scaffold, schema, use
-from pml.nodes import Prompt, Schema
+from pml.build import module, param, prompt, scaffold, schema, use
+from pml.nodes import Prompt, PromptModule, Schema
 
 NAME = "item"
+ARGUMENT_WORDS = 2
+
+Tokenise = Callable[[str], Sequence[int]]
 
 
 @dataclass(frozen=True)
@@ -44,20 +48,45 @@ class Form:
     instruction: str
     separator: str = "\n"
 
-    def schema(self, item: Item, *, scaffolded: bool = False) -> Schema:
-        """Every document a module; those that are left out stand before the others."""
+    def schema(
+        self, item: Item, *, scaffolded: bool = False, slots: Tokenise | None = None
+    ) -> Schema:
+        """Every document a module; those that are left out stand before the others.
+
+        With `slots` the first words of a document are an argument, its slot as long as they are.
+        """
         left_out = [
             module(f"other{n}", text + self.separator) for n, text in enumerate(item.left_out)
         ]
         names = [f"d{n}" for n in range(len(item.documents))]
         documents = [
-            module(name, text + self.separator)
+            self._document(name, text, slots)
             for name, text in zip(names, item.documents, strict=True)
         ]
         passes = [scaffold(*names)] if scaffolded else []
         return schema(NAME, self.instruction, *left_out, *documents, *passes)
 
-    def prompt(self, item: Item) -> Prompt:
+    def _document(self, name: str, text: str, slots: Tokenise | None) -> PromptModule:
+        if slots is None:
+            return module(name, text + self.separator)
+        argument, rest = _first_words(text)
+        return module(name, param("words", len(slots(argument))), rest + self.separator)
+
+    def prompt(self, item: Item, *, slots: bool = False) -> Prompt:
         question = f"Question: {item.question}{self.separator or ' '}Answer:"
         text = f"{question} {item.lead}" if item.lead else question
-        return prompt(NAME, *(use(f"d{n}") for n in range(len(item.documents))), text)
+        imports = [
+            use(f"d{n}", **({"words": _first_words(document)[0]} if slots else {}))
+            for n, document in enumerate(item.documents)
+        ]
+        return prompt(NAME, *imports, text)
+
+
+def _first_words(text: str) -> tuple[str, str]:
+    """The first words of a text, and what follows them.
+
+    >>> _first_words("Ada Bell works here.")
+    ('Ada Bell', ' works here.')
+    """
+    words = " ".join(text.split(" ", ARGUMENT_WORDS)[:ARGUMENT_WORDS])
+    return words, text[len(words) :]

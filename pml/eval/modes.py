@@ -4,12 +4,16 @@ full            full prefill, no reuse: what all others are compared with
 fast balanced exact     the qualities of `PromptCache`
 isolated        each document saw nothing but itself (the paper)
 fixed           as `fast`, in the layout `fixed`: what is left out stays a gap
+slots           as `fast`, the first two words of each document an argument
 joint           documents saw all before them in the schema (the paper's public code)
 scaffold        all documents encoded together
 first-16        `fast`, and the first 16 tokens of each document computed again
 values-30       `fast`, and the 30 % of tokens whose values deviate most; so keys-30, both-30
+after-8         `slots`, and the first 8 tokens behind each argument computed again
 attended-40     `fast`, and the documents most attended to, about 40 % of all cached tokens
 cooler-90       `fast`, with all cached keys at 90 % of their length (APE's temperature)
+
+Levers are joined by a plus, and with `fixed`: `fixed+values-30`.
 """
 
 from __future__ import annotations
@@ -32,6 +36,7 @@ class Mode:
     attention: ContextName = "guaranteed"
     layout: LayoutName = "packed"
     scaffolded: bool = False
+    slots: bool = False
     key_scale: float = 1.0
 
 
@@ -39,11 +44,12 @@ PLAIN = (
     Mode(FULL),
     Mode("isolated", attention="isolated"),
     Mode("fixed", layout="fixed"),
+    Mode("slots", slots=True),
     Mode("joint", attention="joint", layout="fixed"),
     Mode("scaffold", scaffolded=True),
     *(Mode(name, recompute) for name, recompute in QUALITIES.items()),
 )
-LEVERS = ("first", "values", "keys", "both", "attended", "cooler")
+LEVERS = ("first", "values", "keys", "both", "after", "attended", "cooler")
 
 
 def mode(name: str) -> Mode:
@@ -54,10 +60,13 @@ def mode(name: str) -> Mode:
     found = Mode(name)
     for part in name.split("+"):
         match = re.fullmatch(rf"({'|'.join(LEVERS)})-(\d+)", part)
-        if match is None:
+        if match:
+            found = _with(found, match[1], int(match[2]))
+        elif part == "fixed":
+            found = replace(found, layout="fixed")
+        else:
             known = ", ".join([*(plain.name for plain in PLAIN), *(f"{x}-N" for x in LEVERS)])
             raise ValueError(f"mode is {name!r}, expected one of {known}, or levers joined by +")
-        found = _with(found, match[1], int(match[2]))
     return found
 
 
@@ -68,6 +77,8 @@ def _with(mode: Mode, lever: str, number: int) -> Mode:
         return replace(mode, key_scale=share)
     if lever == "first":
         return replace(mode, recompute=replace(again, first=number))
+    if lever == "after":
+        return replace(mode, slots=True, recompute=replace(again, after_parameters=number))
     if lever == "attended":
         return replace(mode, recompute=replace(again, attended=share))
     kind = cast(Deviation, lever)

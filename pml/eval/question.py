@@ -20,12 +20,11 @@ from minillm.generate import advance, prefill
 from minillm.kv import KVCache, KVSegment, Placed
 from minillm.model import ForwardPlan, Run, Transformer
 from pml.assembly import fresh_tokens
-from pml.eval.items import Form, Item
+from pml.eval.items import Item
 from pml.eval.modes import FULL, Mode
 from pml.eval.score import best
 from pml.eval.tasks import Task
 from pml.library import Library
-from pml.nodes import Prompt
 from pml.recompute import NOTHING
 from pml.reference import full_prefill
 from pml.steps import finish
@@ -88,9 +87,8 @@ class Asker:
         """Full prefill's result, and that of every mode."""
         if item.documents != self._documents:
             self._documents, self._libraries = item.documents, self._new_libraries()
-        prompt, form = self.task.form.prompt(item), self.task.form
-        found = {mode.name: self._cached(mode, form, item, prompt) for mode in self.modes}
-        found = {FULL: self._full(form, item, prompt), **found}
+        found = {mode.name: self._cached(mode, item) for mode in self.modes}
+        found = {FULL: self._full(item), **found}
         likelihoods = [self._likelihood(name, each, item) for name, each in found.items()]
         answers = self._decode(found)
         results = zip(found.items(), answers, likelihoods, strict=True)
@@ -110,9 +108,11 @@ class Asker:
             for (name, each), tokens, likelihood in results
         ]
 
-    def _cached(self, mode: Mode, form: Form, item: Item, prompt: Prompt) -> _Prefilled:
+    def _cached(self, mode: Mode, item: Item) -> _Prefilled:
         library, buffer = self._libraries[mode.name], self._buffers[mode.name]
-        library.add_schema(form.schema(item, scaffolded=mode.scaffolded))
+        slots = self.model.tokenizer.encode if mode.slots else None
+        library.add_schema(self.task.form.schema(item, scaffolded=mode.scaffolded, slots=slots))
+        prompt = self.task.form.prompt(item, slots=mode.slots)
         library.encode(library.plan(prompt, recompute=NOTHING))
         buffer.clear()
         started = time.perf_counter()
@@ -123,9 +123,10 @@ class Asker:
         seconds, plan = time.perf_counter() - started, prepared.plan
         return _Prefilled(logits, plan.next_position, len(plan.selected()), plan.num_fresh, seconds)
 
-    def _full(self, form: Form, item: Item, prompt: Prompt) -> _Prefilled:
+    def _full(self, item: Item) -> _Prefilled:
         library = Library(self.model, layout="packed", store=self._store)
-        library.add_schema(form.schema(item))
+        library.add_schema(self.task.form.schema(item))
+        prompt = self.task.form.prompt(item)
         started = time.perf_counter()
         plan = library.plan(prompt)
         logits = full_prefill(self.model.transformer, plan, self._buffers[FULL])

@@ -116,6 +116,7 @@ def with_estimates(row: dict[str, Any]) -> dict[str, Any]:
 
 HEAD = (
     "mode",
+    "questions",
     "score",
     "less full's",
     "agrees",
@@ -131,6 +132,7 @@ def cells(row: Row) -> tuple[str, ...]:
     likely = row.log_likelihood
     return (
         row.mode,
+        f"{row.items}",
         _percent(row.score),
         "" if row.mode == FULL else _percent(row.gain, sign="+"),
         f"{row.agreement.mean:.0%}",

@@ -28,7 +28,8 @@ ITEMS = [
     for n, city in enumerate(["Rome", "Goa", "Oslo"])
 ]
 TASK = Task("trip", lambda *_: iter(ITEMS), "", Form("You plan.\n"), exact_match, 2, 4)
-MODES = [mode(name) for name in ("full", "fast", "exact", "isolated", "scaffold", "values-50")]
+NAMES = ("full", "fast", "exact", "isolated", "scaffold", "values-50", "slots", "after-2")
+MODES = [mode(name) for name in NAMES]
 SETTINGS = Settings("trip", "tiny", "float64", 2, 0)
 
 
@@ -49,6 +50,8 @@ def test_exact_and_a_scaffold_of_all_are_full_prefill_and_others_are_not(
             assert found[name].log_likelihood == pytest.approx(found["full"].log_likelihood)
         assert found["isolated"].kl > found["fast"].kl / 100 > 1e-9
         assert found["scaffold"].computed == found["fast"].computed < found["exact"].computed
+        assert found["after-2"].computed == found["slots"].computed + 2 * len(item.documents)
+        assert found["after-2"].tokens == found["full"].tokens
         assert found["full"].computed == found["full"].tokens == found["exact"].tokens
 
 
@@ -126,6 +129,29 @@ def test_gaps_hurt_in_fixed_and_never_in_packed(folder: Path, tmp_path: Path) ->
     assert all(row["packed"]["high"] < 1e-12 for row in rows)
     assert rows[0]["fixed"]["high"] < 1e-12 < rows[1]["fixed"]["low"]
     assert "packed" in (tmp_path / "gaps.svg").read_text()
+
+
+def test_a_small_table_of_a_trained_model(tmp_path: Path) -> None:
+    """What docs/results.md says of `tiny-llama`, over fewer questions."""
+    command = ["eval", "tiny-facts", "--model", ROOT / "weights" / "tiny-llama", "--count", 30]
+    command += ["--modes", "full,fast,fixed,balanced,exact,scaffold,slots,after-8"]
+    told = json.loads(run(*command, "--out", tmp_path, "--json").stdout)
+    rows = {row["mode"]: row for row in told["rows"]}
+    assert {row["items"] for row in rows.values()} == {30}
+    kl = {name: row["kl"]["mean"] for name, row in rows.items()}
+    for name in ("exact", "scaffold"):
+        assert kl[name] < 1e-9 and rows[name]["agreement"]["mean"] == 1
+        assert rows[name]["gain"] == {"mean": 0, "low": 0, "high": 0}
+    assert kl["fast"] > kl["balanced"] > 1e-5 and kl["slots"] > kl["after-8"] > 1e-5
+    assert rows["full"]["score"]["mean"] > 0.3
+
+
+def test_a_trained_model_loses_by_a_gap_and_more_by_a_longer_one() -> None:
+    command = ["gaps", "--model", ROOT / "weights" / "tiny-llama", "--task", "tiny-facts"]
+    rows = json.loads(run(*command, "--count", 12, "--json").stdout)["rows"]
+    fixed = [row["fixed"]["mean"] for row in rows]
+    assert fixed[0] < 1e-9 < 1e-4 < fixed[1] < fixed[2] < fixed[-1]
+    assert all(row["packed"]["high"] < 1e-9 for row in rows)
 
 
 @pytest.mark.parametrize(

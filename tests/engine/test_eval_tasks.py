@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pml.eval import score
+from pml.eval import items, score
 from pml.eval.items import Form, Item
 from pml.eval.modes import mode
 from pml.eval.plot import Plot, Point
@@ -69,12 +69,28 @@ def test_a_form_puts_what_is_left_out_before_and_imports_the_rest() -> None:
     assert text.text == "Question: Which?\nAnswer: It is"  # type: ignore[union-attr]
 
 
+def test_slots_take_the_first_words_of_each_document() -> None:
+    item = Item("1", ("Ada Bell works here.", "Sea"), (0,), "Who?", ("x",))
+    assert doctest.testmod(items).failed == 0
+    built = Form("Read.\n").schema(item, slots=str.split)
+    check_prompt(prompt := Form("Read.\n").prompt(item, slots=True), built)
+    lengths = [built._modules[name].children[0].length for name in ("d0", "d1")]  # type: ignore[union-attr]
+    assert lengths == [2, 1]
+    assert prompt.children[0].arguments["words"].text == "Ada Bell"  # type: ignore[union-attr]
+
+
 def test_modes_by_name() -> None:
     assert mode("keys-30").recompute == Recompute(deviating=0.3, deviation="keys")
     mixed = mode("attended-20+first-8+cooler-90")
     assert (mixed.recompute, mixed.key_scale) == (Recompute(attended=0.2, first=8), 0.9)
     assert mode("joint").attention == "joint"
-    for wrong in ("", "first", "first-", "last-3", "first-8+", "full+first-8"):
+    after = mode("after-8+fixed")
+    assert (after.slots, after.recompute, after.layout) == (
+        True,
+        Recompute(after_parameters=8),
+        "fixed",
+    )
+    for wrong in ("", "first", "first-", "last-3", "first-8+", "full+first-8", "after"):
         with pytest.raises(ValueError, match="expected one of full, "):
             mode(wrong)
 
