@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PEERS := .venv-peers
 MODEL := weights/smollm2-135m-instruct
 # Test workers take one thread each; what is timed takes all cores and runs alone.
 WORKERS := OMP_NUM_THREADS=1
@@ -31,7 +32,7 @@ parity: $(MODEL)/golden.json $(VENV)/.parity
 	$(WORKERS) $(BIN)/python -m pytest tests/parity -m parity -s
 	$(BIN)/python scripts/compare_prefill.py --model $(MODEL)
 
-bench: $(MODEL)/golden.json
+bench: $(MODEL)/golden.json $(VENV)/.dev $(PEERS)/.made
 	$(BIN)/python scripts/bench.py --model $(MODEL)
 	$(BIN)/python scripts/bench_batch.py --model $(MODEL)
 
@@ -45,7 +46,7 @@ mutants: $(VENV)/.dev
 	$(BIN)/python scripts/mutants.py
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) $(PEERS) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 model: $(MODEL)/golden.json
@@ -60,6 +61,13 @@ $(VENV)/.base: pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.base
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+# What `make bench` compares with: llama.cpp is compiled for this processor, which takes minutes.
+$(PEERS)/.made: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[parity]"
+	$(PEERS)/bin/python -m pip install --quiet --constraint constraints.txt llama-cpp-python==0.3.36
 	touch $@
 
 $(VENV)/.parity: $(VENV)/.dev

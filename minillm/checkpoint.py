@@ -14,11 +14,12 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from minillm.config import ModelConfig
@@ -98,13 +99,17 @@ def load_transformer(
         _check(file, table, path)
         if kind := _kind(weights, dtype, device):
             try:
-                _replace_linears(transformer, file, dtype, kind)
+                transformer.replace_linears(kind, partial(_read, file, dtype=dtype))
             except ValueError as error:
                 raise LoadError(f"{path}: {error}") from error
         names = transformer.state_dict().keys()
         left = {name: file.tensor(name, dtype).to(device) for name in names}
     transformer.load_state_dict(left, strict=True, assign=True)
     return transformer.eval().requires_grad_(False)
+
+
+def _read(file: WeightsFile, name: str, dtype: torch.dtype | None) -> Tensor | None:
+    return file.read(name, dtype) if name in file.names else None
 
 
 def _kind(
@@ -116,20 +121,6 @@ def _kind(
     if weights == "packed" and not (dtype and can_pack(dtype, device)):
         return None
     return KINDS.get(weights)
-
-
-def _replace_linears(
-    transformer: Transformer, file: WeightsFile, dtype: torch.dtype | None, kind: type[FastLinear]
-) -> None:
-    """Put layers of `kind` in place of all linear ones, one after the other; also of the output
-    layer where that is the embedding."""
-    linears = [name for name, part in transformer.named_modules() if isinstance(part, nn.Linear)]
-    for name in linears:
-        has_bias = f"{name}.bias" in file.names
-        bias = file.read(f"{name}.bias", dtype) if has_bias else None
-        transformer.set_submodule(name, kind(file.read(f"{name}.weight", dtype), bias))
-    if transformer.output is None:
-        transformer.output = kind(file.tensor("embedding.weight", dtype), None)
 
 
 class _Uninitialised(TorchFunctionMode):

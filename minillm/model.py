@@ -8,7 +8,7 @@ encoding modules and the oracle are all this one call; nothing of it is remember
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +19,7 @@ from minillm.config import ModelConfig
 from minillm.families import FAMILIES
 from minillm.families.base import Facts
 from minillm.kv import KVCache
+from minillm.linear import FastLinear
 from minillm.rope import rope_for
 from minillm.sight import Queries, Sight
 from minillm.visibility import by_matrix, by_position
@@ -87,6 +88,19 @@ class Transformer(nn.Module):
     def new_cache(self, capacity: int = 0) -> KVCache:
         """An empty cache in the dtype and on the device of the weights."""
         return KVCache(self.config, self.dtype, self.device, capacity)
+
+    def replace_linears(
+        self, kind: type[FastLinear], tensor: Callable[[str], Tensor | None]
+    ) -> None:
+        """Put layers of `kind` in place of all linear ones, with the weights that `tensor` gives
+        for a name, one after the other; also of the output layer where it is the embedding."""
+        names = [name for name, part in self.named_modules() if isinstance(part, nn.Linear)]
+        for name in names:
+            weight = tensor(f"{name}.weight")
+            assert weight is not None
+            self.set_submodule(name, kind(weight, tensor(f"{name}.bias")))
+        if self.output is None and (embedding := tensor("embedding.weight")) is not None:
+            self.output = kind(embedding, None)
 
     @torch.inference_mode()
     def forward(self, tokens: Tensor, positions: Tensor, plan: ForwardPlan) -> Tensor:

@@ -49,7 +49,7 @@ def several(draw: st.DrawFn) -> tuple[PromptCache, list[PromptPlan]]:
     """Prompts of two schemas that look much the same, some of them with much in common, with
     recomputed tokens, or learned from; in a context that may end soon behind the longest."""
     case: Case = draw(cases())
-    cache, random = case.cache, draw(st.randoms(use_true_random=False))
+    cache, random = case.cache, draw(st.randoms(use_true_random=True))
     other = replace(lookalike(case.schema, random), name="t")
     cache.add_schema(write_schema(other))
     if draw(st.booleans()):
