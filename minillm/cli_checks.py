@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from minillm.console import INTEGRITY, Bar, Failure, amount, duration, print_json
+from minillm.console import FAILED, INTEGRITY, Bar, Failure, amount, duration, print_json
 from minillm.errors import LoadError
 from minillm.flags import (
     Checkpoint,
@@ -48,7 +48,7 @@ def verify(
     except LoadError as error:
         if as_json:
             print_json({"ok": False, "error": str(error)})
-        raise Failure(str(error), INTEGRITY) from None
+        raise Failure(str(error), INTEGRITY if folder.is_dir() else FAILED) from None
     if as_json:
         print_json({"ok": True, "model": model.name, "dtype": dtype.value} | asdict(found))
         return

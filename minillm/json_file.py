@@ -33,7 +33,8 @@ def checkpoint_file(folder: Path, name: str) -> Path:
     make one, where it is missing."""
     path = folder / name
     if not path.is_file():
-        found = f"no {name} in it" if folder.is_dir() else "no such folder"
+        missing = "not a folder" if folder.exists() else "no such folder"
+        found = f"no {name} in it" if folder.is_dir() else missing
         hint = "`minillm convert SOURCE DIR` makes a checkpoint of a model"
         raise LoadError(f"{folder}: {found}; {hint}")
     return path

@@ -101,15 +101,16 @@ class Planner(Resolver):
     def check_length(self, plan: PromptPlan, at: Location) -> None:
         """Raises `PMLPromptError` for a plan that outgrows the model's context."""
         if plan.next_position > self.max_positions:
-            advice = 'move large modules into a union, or take layout="packed"'
-            if self.positions == "packed":
-                advice = "write less"
+            advice = "" if self.positions == "packed" else _FIXED_ADVICE
             raise PMLPromptError(
                 f"the prompt reaches position {plan.next_position - 1}, the model's context ends "
-                f"at {self.max_positions - 1}; import less, or {advice}",
+                f"at {self.max_positions - 1}; import or write less{advice}",
                 at,
                 code="context-length",
             )
+
+
+_FIXED_ADVICE = ', or move large modules into a union, or take layout="packed"'
 
 
 def check_options(

@@ -36,7 +36,7 @@ from pml.cli.documents import (
     read_schema,
     tell,
 )
-from pml.errors import PMLError
+from pml.errors import Location, PMLError
 from pml.nodes import Prompt, PromptRole, PromptText
 from pml.planner import check_options
 
@@ -99,6 +99,8 @@ def _lines() -> Iterator[str]:
         if is_terminal:
             print("> ", end="", flush=True)
         if not (line := sys.stdin.readline()):
+            if is_terminal:
+                print()
             return
         if line := line.strip():
             yield line
@@ -106,7 +108,8 @@ def _lines() -> Iterator[str]:
 
 def _said(schema: str, line: str, has_roles: bool) -> Prompt:
     text = PromptText(line)
-    return Prompt(schema, children=(PromptRole("user", (text,)) if has_roles else text,))
+    said = PromptRole("user", (text,)) if has_roles else text
+    return Prompt(schema, children=(said,), at=Location("<line>", 1, 1))
 
 
 def _used(talk: Chat, positions: int) -> str:

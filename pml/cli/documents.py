@@ -88,7 +88,8 @@ def read_schema(path: Path) -> Schema:
 
 
 def read_prompt(argument: str) -> Document:
-    """The prompt in a file, on stdin (`-`), or in the argument itself, which starts with `<`."""
+    """The prompt in a file, on stdin (`-`), or in the argument itself, which starts with `<` or is
+    blank."""
     return _read_document(argument, PROMPT_LIMITS.document_bytes)
 
 
@@ -98,7 +99,7 @@ def read_document(argument: str) -> Document:
 
 
 def _read_document(argument: str, most_bytes: int) -> Document:
-    if argument.lstrip().startswith("<"):
+    if argument.lstrip().startswith("<") or not argument.strip():
         name = "<schema>" if argument.lstrip().startswith("<schema") else "<prompt>"
         document = Document(argument.encode(errors="surrogateescape"), name)
     elif argument == "-":

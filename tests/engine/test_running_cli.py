@@ -107,13 +107,14 @@ class TestChat:
         here, there = pty.openpty()
         command = [sys.executable, "-c", "from pml.cli import main; main()"]
         command += [str(argument) for argument in self.ARGUMENTS]
-        os.write(here, b"<gaa/>\nWhere to?\n\x04")
+        os.write(here, b"<gaa/>\nWhere to?\n%b\n\x04" % (b"sea " * 600))
         done = subprocess.run(command, stdin=there, capture_output=True, text=True, timeout=120)
         os.close(here)
         os.close(there)
         assert done.returncode == 0, done.stderr
-        assert done.stdout.count("> ") == 3
+        assert done.stdout.count("> ") == 4 and done.stdout.endswith("> \n")
         assert "did you mean 'goa'?" in done.stderr
+        assert "<line>:1:1: the prompt reaches position " in done.stderr
         assert done.stderr.count("so far: ") == 1
 
     def test_a_fixed_schema_is_refused(self) -> None:
@@ -290,6 +291,8 @@ class TestExitCodes:
             (("run", *ASK, "--layout", "loose"), 2, "Invalid value for '--layout'"),
             (("compare", *ASK, "--repeats", "0"), 2, "Invalid value for '--repeats'"),
             (("run", "trip.pml", "<prompt/>", "--model", "tiny"), 3, "<prompt>:1:1: "),
+            (("run", "trip.pml", "", "--model", "tiny"), 3, "<prompt>:1:1: the document is empty"),
+            (("run", "trip.pml", "ask.pml", "--model", "ask.pml"), 1, "ask.pml: not a folder; `"),
             (("run", "trip.pml", TOO_LONG, "--model", "tiny"), 3, "<prompt>:1:29: argument"),
             (("explain", "ask.pml", "ask.pml", "--model", "tiny"), 3, "ask.pml:1:1: found <prompt"),
         ],
