@@ -2,13 +2,14 @@
 
     PML_DATA=DIR python scripts/evaluate.py [--only NAME] [--page]
 
-Each run can be stopped and goes on where it was (`eval-results/`). `--page` runs nothing and writes
-the tables of docs/results.md from docs/results/*.json.
+Each run can be stopped and goes on where it was (`eval-results/`). `--page` runs nothing and makes
+the tables of docs/results.md, and its pictures, of docs/results/*.json.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import subprocess
@@ -16,7 +17,7 @@ import sys
 from pathlib import Path
 
 from minillm.console import note
-from pml.eval.page import with_tables
+from pml.eval.page import picture, with_tables
 from pml.eval.tasks import TASKS
 
 ROOT = Path(__file__).parents[1]
@@ -56,7 +57,12 @@ def main() -> None:
     arguments = parser.parse_args()
     for name in [] if arguments.page else [arguments.only] if arguments.only else RUNS:
         run(name)
-    PAGE.write_text(with_tables(PAGE.read_text(encoding="utf-8"), FOUND), encoding="utf-8")
+    page = with_tables(PAGE.read_text(encoding="utf-8"), FOUND)
+    PAGE.write_text(page, encoding="utf-8")
+    for path in FOUND.glob("*.json"):
+        if (drawn := f"results-{path.stem}.svg") in page:
+            svg = picture(json.loads(path.read_text(encoding="utf-8")))
+            PAGE.with_name(drawn).write_text(svg, encoding="utf-8")
 
 
 def run(name: str) -> None:
@@ -65,12 +71,8 @@ def run(name: str) -> None:
         note(f"{name}: skipped, PML_DATA names no folder of data")
         return
     note(f"{name}: pml {' '.join(command)}")
-    picture = PAGE.with_name(f"results-{name}.svg")
-    shown = ["--svg", picture] if picture.name in PAGE.read_text(encoding="utf-8") else []
     pml = Path(sys.executable).with_name("pml")
-    done = subprocess.run(
-        [pml, *command, "--json", *shown], cwd=ROOT, stdout=subprocess.PIPE, check=True
-    )
+    done = subprocess.run([pml, *command, "--json"], cwd=ROOT, stdout=subprocess.PIPE, check=True)
     FOUND.mkdir(exist_ok=True)
     (FOUND / f"{name}.json").write_bytes(re.sub(rb'(\{"(?:mode|gap)")', rb"\n\1", done.stdout))
 

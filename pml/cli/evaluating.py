@@ -20,10 +20,9 @@ if TYPE_CHECKING:
     from minillm.checkpoint import LoadedModel
     from pml.eval.items import Item
     from pml.eval.modes import Mode
+    from pml.eval.page import Found
     from pml.eval.run import Results, Settings
     from pml.eval.tasks import Task
-
-Row = tuple[str, ...]
 
 DataFlag = Annotated[
     Path | None,
@@ -68,7 +67,7 @@ def evaluate(
     items = _items(asked, data, documents, left_out, count)
     loaded = load_model(model, dtype, "cpu", threads)
     from pml.eval.run import Settings
-    from pml.eval.summary import HEAD, cells, drawn, summarise
+    from pml.eval.summary import summarise
 
     number = asked.documents if documents is None else documents
     settings = Settings(task, loaded.fingerprint, dtype.value, number, left_out)
@@ -76,15 +75,10 @@ def evaluate(
     results = _results(loaded, asked, items, chosen, settings, path)
     names = dict.fromkeys([FULL, *(mode.name for mode in chosen)])
     rows = summarise(items, [*names], results.results)
-    title = f"{task}, {loaded.name}, {dtype.value}: {len(items)} questions, {number} documents each"
-    if svg is not None:
-        svg.write_text(drawn(title, rows), encoding="utf-8")
-    if as_json:
-        told = {**asdict(settings), "model_name": loaded.name}
-        rows_told = [row.as_json() for row in rows]
-        print_json({"settings": told, "timings": ["speedup"], "rows": rows_told})
-    else:
-        _show(title, HEAD, [cells(row) for row in rows], markdown)
+    told = {**asdict(settings), "model_name": loaded.name}
+    found = {"settings": told, "timings": ["speedup"], "rows": [row.as_json() for row in rows]}
+    _show(found, as_json, markdown, svg)
+    if not (as_json or markdown):
         note("intervals hold 95 % (bootstrap over sets of documents); the last column is a timing")
 
 
@@ -140,29 +134,28 @@ def gaps(
     chosen = task_of(task)
     items = _items(chosen, data, None, 0, count)
     loaded = load_model(model, dtype, "cpu", threads)
-    from pml.eval.gaps import HEAD, cells, drawn, measure_gaps
+    from pml.eval.gaps import measure_gaps
 
     with Bar("measuring") as bar:
         rows = measure_gaps(loaded, chosen.form, items, progress=bar.show)
-    title = f"gaps, {loaded.name}, {loaded.config.position_scheme}, {dtype.value}: {task}"
-    if svg is not None:
-        svg.write_text(drawn(title, rows), encoding="utf-8")
     settings = {"task": task, "model": loaded.fingerprint, "model_name": loaded.name}
     settings |= {"positions": loaded.config.position_scheme, "dtype": dtype.value}
+    found = {"settings": settings, "rows": [row.as_json() for row in rows]}
+    _show(found, as_json, markdown, svg)
+
+
+def _show(found: Found, as_json: bool, markdown: bool, svg: Path | None) -> None:
+    from pml.eval.page import cells, picture, table, title
+
+    if svg is not None:
+        svg.write_text(picture(found), encoding="utf-8")
     if as_json:
-        print_json({"settings": settings, "rows": [row.as_json() for row in rows]})
+        print_json(found)
+    elif markdown:
+        print(table(found), end="")
     else:
-        _show(title, HEAD, [cells(row) for row in rows], markdown)
-
-
-def _show(title: str, head: Row, rows: list[Row], markdown: bool) -> None:
-    if markdown:
-        from pml.eval.summary import markdown_table
-
-        print(markdown_table(head, rows), end="")
-    else:
-        print(title)
-        print(aligned([head, *rows], right=()))
+        print(title(found))
+        print(aligned(cells(found), right=()))
 
 
 def _items(

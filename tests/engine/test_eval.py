@@ -15,7 +15,7 @@ from minillm.generate import prefill
 from pml.cli import app
 from pml.eval.items import Form, Item
 from pml.eval.modes import mode
-from pml.eval.page import table, with_tables
+from pml.eval.page import picture, table, with_tables
 from pml.eval.question import Asker, log_likelihoods
 from pml.eval.run import Results, Settings, evaluate
 from pml.eval.score import exact_match
@@ -170,12 +170,15 @@ def test_what_cannot_be_asked_is_told_in_a_line(
     assert failed.exit_code == 1 and failed.stderr.startswith(f"error: {message}")
 
 
-def test_the_tables_of_the_page_are_those_that_were_found() -> None:
+def test_the_tables_and_pictures_of_the_page_are_those_that_were_found() -> None:
     page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
     folder = ROOT / "docs" / "results"
     assert [*folder.glob("*.json")]
     for path in folder.glob("*.json"):
-        assert table(json.loads(path.read_text())) in page, path
+        found = json.loads(path.read_text())
+        assert table(found) in page, path
+        if (drawn := f"results-{path.stem}.svg") in page:
+            assert picture(found) == (ROOT / "docs" / drawn).read_text(encoding="utf-8")
     assert with_tables(page, folder) == page
 
 
