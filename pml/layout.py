@@ -126,15 +126,16 @@ class _Builder:
         self.regions: list[Region] = []
         self.position = 0
         self.run: list[int] = []
+        self.cached = True  # what of the run is
         self.before: str | None = None  # the role of the last turn
 
     def build(self, schema: Schema) -> Layout:
         bos = self.tokenizer.bos_id
         if bos is not None:
-            self.run = [bos]
-            self.close_run((), cached=True, depth=0)
+            self.add([bos], (), cached=True, depth=0)
+            self.close_run((), depth=0)
         self.children(schema.children, (), cached=True, depth=0)
-        self.close_run((), cached=True, depth=0)
+        self.close_run((), depth=0)
         self.close_section(schema, (), 0, 0)
         return Layout(
             schema,
@@ -156,34 +157,24 @@ class _Builder:
     ) -> None:
         for child in children:
             if isinstance(child, PromptText):
-                self.run += self.tokenizer.encode(child.text)
+                self.add(self.tokenizer.encode(child.text), owner, cached=cached, depth=depth)
             elif isinstance(child, PromptRole):
                 markers = role_markers(self.tokenizer, child.role, child.at)
-                self.run += markers.opening(self.before)
+                self.add(markers.opening(self.before), owner, cached=cached, depth=depth)
                 self.children(child.children, owner, cached=cached, depth=depth)
-                self.run += markers.close
+                self.add(markers.close, owner, cached=cached, depth=depth)
                 self.before = child.role
             elif isinstance(child, PromptModule) and child.name is None:
-                self.anonymous(child, owner, cached=cached, depth=depth)
+                inside = cached and child.cache  # its text is its parent's otherwise
+                self.children(child.children, owner, cached=inside, depth=depth)
             else:
-                self.close_run(owner, cached=cached, depth=depth)
+                self.close_run(owner, depth=depth)
                 if isinstance(child, PromptParameter):
                     self.parameter(child, owner, cached=cached, depth=depth)
                 elif isinstance(child, PromptModule):
                     self.module(child, owner, cached=cached, depth=depth)
                 else:
                     self.union(child, owner, cached=cached, depth=depth)
-
-    def anonymous(
-        self, module: PromptModule, owner: ModulePath, *, cached: bool, depth: int
-    ) -> None:
-        """Its text is its parent's; only `cache="false"` sets it apart."""
-        apart = cached and not module.cache
-        if apart:
-            self.close_run(owner, cached=True, depth=depth)
-        self.children(module.children, owner, cached=cached and module.cache, depth=depth)
-        if apart:
-            self.close_run(owner, cached=False, depth=depth)
 
     def module(self, module: PromptModule, owner: ModulePath, *, cached: bool, depth: int) -> None:
         assert module.name is not None
@@ -192,7 +183,7 @@ class _Builder:
         place = len(self.regions)
         cached = cached and module.cache
         self.children(module.children, path, cached=cached, depth=depth + 1)
-        self.close_run(path, cached=cached, depth=depth + 1)
+        self.close_run(path, depth=depth + 1)
         self.close_section(module, path, first, start)
         self.before = before
         tokens = sum(len(span.tokens) for span in self.spans[first:] if span.parameter is None)
@@ -225,21 +216,28 @@ class _Builder:
                     parameter.at,
                     code="default-length",
                 )
-        self.run = [self.tokenizer.placeholder_id] * parameter.length
-        stand_in = (*ids["scaffold"], *self.run[len(ids["scaffold"]) :])
+        slot = [self.tokenizer.placeholder_id] * parameter.length
+        self.add(slot, owner, cached=cached, depth=depth)
+        stand_in = (*ids["scaffold"], *slot[len(ids["scaffold"]) :])
         self.close_run(
             owner,
-            cached=cached,
             depth=depth,
             parameter=parameter.name,
             stand_in=stand_in if parameter.scaffold else None,
         )
 
+    def add(self, tokens: Sequence[int], owner: ModulePath, *, cached: bool, depth: int) -> None:
+        """Go on with the run, or end it where what comes is not cached as it is."""
+        if tokens and self.run and cached != self.cached:
+            self.close_run(owner, depth=depth)
+        if tokens:
+            self.run += tokens
+            self.cached = cached
+
     def close_run(
         self,
         owner: ModulePath,
         *,
-        cached: bool,
         depth: int,
         parameter: str | None = None,
         stand_in: tuple[int, ...] | None = None,
@@ -248,7 +246,7 @@ class _Builder:
         if not self.run:
             return
         length, tokens = len(self.run), tuple(self.run)
-        span = Span(len(self.spans), owner, self.position, tokens, parameter, cached, stand_in)
+        span = Span(len(self.spans), owner, self.position, tokens, parameter, self.cached, stand_in)
         self.spans.append(span)
         self.owned.setdefault(owner, []).append(span)
         kind: Literal["text", "parameter"] = "parameter" if parameter else "text"

@@ -9,6 +9,7 @@ import pytest
 from tiny_model import write_checkpoint
 
 from minillm import LoadedModel, load
+from minillm.families import num_parameters
 from pml import PMLError, PromptCache, PromptModule, PromptText, Schema, parse_schema
 from pml.schemas import Changes
 from pml.segment_source import Encoding
@@ -192,7 +193,7 @@ def test_what_a_notebook_shows_is_a_line_each(model: LoadedModel) -> None:
     assert repr(cache) == "<PromptCache over 'tiny': schemas none yet>"
     cache.add_schema(SCHEMA)
     assert repr(cache) == "<PromptCache over 'tiny': schemas 's'>"
-    size = sum(weight.numel() for weight in model.transformer.parameters())
+    size = num_parameters(model.config)
     assert repr(model) == f"<LoadedModel 'tiny': llama, {size:,} parameters, float32 on cpu>"
     answer = cache.generate(ONE, max_tokens=100)
     usage, timings, text = answer.usage, answer.timings, repr(answer)

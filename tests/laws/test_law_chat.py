@@ -57,8 +57,8 @@ def turn_of(data: st.DataObject, schema: Schema, talk: Talk) -> Prompt:
     """A turn that fits the turns before it: a prompt less what contradicts them, and some text."""
     prompt = data.draw(prompts(schema, packed=True))
     children = [*_without_rivals(prompt.children, schema, talk.members)]
-    if not children or data.draw(st.booleans()):
-        children.append(PromptText(data.draw(texts(8))))
+    if not any(isinstance(child, PromptText) for child in children) or data.draw(st.booleans()):
+        children.append(PromptText(data.draw(texts(8))))  # a module may hold no token
     is_first = talk.chat.plan.is_empty
     return replace(prompt, children=tuple(children), arguments=prompt.arguments if is_first else {})
 

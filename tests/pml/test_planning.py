@@ -91,6 +91,15 @@ def test_a_scaffold_sees_the_text_of_its_members_ancestors() -> None:
     assert seen(plan)["ii"] == "aaooii"
 
 
+def test_a_module_without_text_does_not_part_the_text_around_it() -> None:
+    def spans(inside: str) -> list[tuple[str, bool]]:
+        layout = planner(f'one<module cache="false">{inside}</module>two').layout
+        return [(text(span.tokens), span.cached) for span in layout.spans]
+
+    assert spans("") == [("onetwo", True)]
+    assert spans("!") == [("one", True), ("!", False), ("two", True)]
+
+
 def test_placeholders_are_ghosts() -> None:
     slot = '<module name="m">in<param name="p" len="3" scaffold="it"/>!</module>'
     plan = planner(slot).plan(parse_prompt('<prompt schema="s"><m p="May"/>Go</prompt>'))
