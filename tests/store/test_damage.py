@@ -95,6 +95,20 @@ def test_no_damage_is_served(in_memory: Path, count: int, seed: int) -> None:
         assert all(is_whole(path) for path in state_files(folder))
 
 
+def test_any_sector_of_the_index_may_be_lost(in_memory: Path) -> None:
+    """With a state's file. Catches what is stored into an index that loses it again."""
+    template, folder = in_memory / "template", in_memory / "store"
+    filled(template).close()
+    whole = (template / "index.sqlite").read_bytes()
+    for start in range(0, len(whole), 512):
+        shutil.copytree(template, folder)
+        damaged = whole[:start] + bytes(512) + whole[start + 512 :]
+        (folder / "index.sqlite").write_bytes(damaged)
+        truncate(state_files(folder)[start // 512 % NUM_STATES], Random(start))
+        check_what_is_served(folder)
+        shutil.rmtree(folder)
+
+
 def check_what_is_served(folder: Path) -> None:
     store = open_store(folder)
     for seed in range(NUM_STATES):
