@@ -187,6 +187,14 @@ class Library:
         """The states that `plan` needs and the store lacks."""
         return [state for state in plan.states if not self.is_stored(state)]
 
+    def prefetch(self, name: str, path: str = "/") -> None:
+        """Begin to bring what is stored of the schema `name` from `path` on, such as the members of
+        a union one of which the next prompt will import, from where it would take time."""
+        below = path.rstrip("/") + "/"
+        states = self._planner(name).usable
+        wanted = (state for state in states if f"{state.path}/".startswith(below))
+        self.store.prefetch(self.key_of(state) for state in wanted)
+
     def encode_schema(
         self,
         name: str,

@@ -50,7 +50,7 @@ class StateFolder:
         self._codec: Codec = codec or Native()
         self._policy = policy or CostAware()
         self._uses: dict[SegmentKey, int] = {}
-        self._is_suspect = False
+        self._is_suspect = self._is_sound = False
         self.index = self._open_index()
 
     @property
@@ -106,6 +106,9 @@ class StateFolder:
 
     def put(self, stored: Stored, is_held: Held) -> None:
         """In place of any other of its key; what must go is evicted."""
+        if not self._is_sound:  # who writes into a damaged index loses what was acknowledged
+            self._is_sound = True
+            self.asked(lambda: self.index.check_quickly())
         self.asked(lambda: self._put(stored, is_held))
 
     def adopt(self, data: bytes) -> bool:

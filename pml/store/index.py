@@ -94,6 +94,8 @@ def judged() -> Iterator[None]:
     """Errors of SQLite that come of a damaged file, as `DamagedIndex`."""
     try:
         yield
+    except UnicodeDecodeError as error:  # names that no text can be
+        raise DamagedIndex(str(error)) from error
     except sqlite3.Error as error:
         name = getattr(error, "sqlite_errorname", None) or ""
         if name.removeprefix("SQLITE_").startswith(PASSING):
@@ -178,7 +180,14 @@ class Index:
 
     def check(self) -> None:
         """All of it, which takes a second for 10,000 states. Raises `DamagedIndex`."""
-        found = self._db.execute("PRAGMA integrity_check(1)").fetchone()
+        self._check("integrity_check")
+
+    def check_quickly(self) -> None:
+        """Its form, but not whether its parts agree. Raises `DamagedIndex`."""
+        self._check("quick_check")
+
+    def _check(self, pragma: str) -> None:
+        found = self._db.execute(f"PRAGMA {pragma}(1)").fetchone()
         if found != ("ok",):
             raise DamagedIndex(str(found))
 

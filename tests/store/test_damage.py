@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Callable
 from contextlib import closing
+from itertools import product
 from pathlib import Path
 from random import Random
 
@@ -93,6 +94,22 @@ def test_no_damage_is_served(in_memory: Path, count: int, seed: int) -> None:
         with closing(StateFolder(folder)) as states:
             verify(states)
         assert all(is_whole(path) for path in state_files(folder))
+
+
+def test_a_sector_of_the_index_is_lost_with_a_file(in_memory: Path) -> None:
+    """Any sector of the page that the states are on, and any file. Catches a state that is stored
+    into an index which loses it again."""
+    template, folder = in_memory / "template", in_memory / "store"
+    filled(template).close()
+    whole = (template / "index.sqlite").read_bytes()
+    for start, number in product(range(4096, 8192, 512), range(NUM_STATES)):
+        shutil.copytree(template, folder)
+        damaged = whole[:start] + bytes(512) + whole[start + 512 :]
+        (folder / "index.sqlite").write_bytes(damaged)
+        path = state_files(folder)[number]
+        os.truncate(path, path.stat().st_size // 2)
+        check_what_is_served(folder)
+        shutil.rmtree(folder)
 
 
 def check_what_is_served(folder: Path) -> None:
