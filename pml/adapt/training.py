@@ -50,7 +50,8 @@ class Progress:
 
 
 class Trainer:
-    """`prose` are the words of any text, or none; their last tenth is held out."""
+    """`model` has plain weights (`minillm/linear.py`). `prose` are the words of any text, or none;
+    their last tenth is held out."""
 
     def __init__(self, model: LoadedModel, prose: Sequence[str], recipe: Recipe) -> None:
         self.model, self.recipe = model, recipe

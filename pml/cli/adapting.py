@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from minillm.console import Failure, duration, note, print_json
-from minillm.flags import Checkpoint, JsonFlag, ThreadsFlag, VerboseFlag, load_model
+from minillm.flags import (
+    Checkpoint,
+    JsonFlag,
+    ThreadsFlag,
+    VerboseFlag,
+    WeightsName,
+    load_model,
+)
 
 if TYPE_CHECKING:
     from minillm.checkpoint import LoadedModel
@@ -48,7 +55,7 @@ def adapt(
     if out.exists():
         raise Failure(f"{out}: exists already")
     prose, state = _words(text or []), out.with_name(f"{out.name}.training")
-    model = load_model(folder, "float32", "cpu", threads)
+    model = load_model(folder, "float32", "cpu", threads, WeightsName.plain)
     from pml.adapt.adapter import load_adapter, write_adapted
 
     if adapter is not None:

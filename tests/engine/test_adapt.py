@@ -67,7 +67,7 @@ def test_the_readings_of_a_sample_are_full_prefill_and_what_the_engine_computes(
 
 
 def test_gradients_reach_the_adapter_and_nothing_else(folder: Path) -> None:
-    model = load(folder)
+    model = load(folder, weights="plain")
     trainer = Trainer(model, (), FAST)
     before = {name: weight.clone() for name, weight in model.transformer.state_dict().items()}
     trainer.run(lambda progress: progress.step == 2)
@@ -85,7 +85,7 @@ def test_gradients_reach_the_adapter_and_nothing_else(folder: Path) -> None:
 
 
 def test_training_broken_off_and_resumed_gives_the_same_bits(folder: Path, tmp_path: Path) -> None:
-    model = load(folder)
+    model = load(folder, weights="plain")
     whole, first, second = (Trainer(model, PROSE.split(), FAST) for _ in range(3))
     whole.run(lambda progress: progress.step == 5)
     first.run(lambda progress: progress.step == 2)
@@ -99,20 +99,20 @@ def test_training_broken_off_and_resumed_gives_the_same_bits(folder: Path, tmp_p
 
 
 def test_what_is_held_out_comes_nearer_to_full_attention(folder: Path) -> None:
-    trainer = Trainer(load(folder), (), Recipe(rank=8, lr=0.01, warm_up=1))
+    trainer = Trainer(load(folder, weights="plain"), (), Recipe(rank=8, lr=0.01, warm_up=1))
     trainer.run(lambda progress: progress.step == 100)
     assert trainer.held_out() < 0.9 * trainer.progress.before
 
 
 def test_a_merged_checkpoint_gives_the_logits_of_the_adapter(folder: Path, tmp_path: Path) -> None:
-    model = load(folder)
+    model = load(folder, weights="plain")
     student = adapted(model.transformer, 2, seed=3)
     with torch.no_grad():
         for weight in trained(student).values():
             weight.copy_((0.1 * torch.randn(weight.shape)).to(torch.float16))
     target = tmp_path / "adapted"
     write_adapted(folder, target, trained(student), {"of": "tiny"})
-    merged = load(target)
+    merged = load(target, weights="plain")
     _, modular = rows(SAMPLE, model)
     expected, found = logits_of(student, modular), logits_of(merged.transformer, modular)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
@@ -187,7 +187,7 @@ def test_the_command_trains_merges_and_makes_the_same_of_its_adapter(
 
 
 def test_a_training_goes_on_where_it_was(folder: Path, tmp_path: Path) -> None:
-    model = load(folder)
+    model = load(folder, weights="plain")
     out, kept = tmp_path / "out", tmp_path / "out.training"
     kept.write_bytes(b"nothing")
     assert "no state of a training" in pml("adapt", folder, "-o", out, "--steps", 1).stderr
