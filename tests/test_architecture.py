@@ -55,9 +55,10 @@ ORDER = {
         bases request batch chat card engine service explain estimate compare demo
         eval eval.items eval.score eval.tasks eval.modes eval.question eval.run eval.plot
         eval.summary eval.gaps eval.page gate
+        adapt adapt.records adapt.texts adapt.rows adapt.adapter adapt.training
         cli.documents cli.output cli.language cli.checking cli.formatting cli.compile
-        cli.editing cli.discovering cli.evaluating cli.gating cli.running cli.chatting
-        cli.storing cli __main__
+        cli.editing cli.discovering cli.evaluating cli.gating cli.adapting cli.running
+        cli.chatting cli.storing cli __main__
     """,
 }
 """A module imports only from those before it in its own list, and `pml` from all of `minillm`."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import typer
 
 from minillm.flags import options
+from pml.cli.adapting import adapt
 from pml.cli.chatting import chat
 from pml.cli.checking import check
 from pml.cli.compile import compile_program
@@ -43,6 +44,7 @@ app.command()(demo)
 app.command("eval")(evaluate)
 app.command()(gaps)
 app.command()(gate)
+app.command()(adapt)
 app.add_typer(store, name="store")
 app.command()(lsp)
 app.command()(language)

@@ -50,6 +50,10 @@ def evaluate(
         typer.Option("--left-out", min=0, metavar="K", help="Documents that no prompt imports."),
     ] = 1,
     data: DataFlag = None,
+    teacher: Annotated[
+        Path | None,
+        typer.Option("--teacher", metavar="DIR", help="Whose full prefill; see `pml adapt`."),
+    ] = None,
     out: Annotated[
         Path, typer.Option("--out", metavar="DIR", help="Results; a second start goes on there.")
     ] = Path("eval-results"),
@@ -66,16 +70,21 @@ def evaluate(
     asked, chosen = task_of(task), _modes(modes)
     items = _items(asked, data, documents, left_out, count)
     loaded = load_model(model, dtype, "cpu", threads)
+    taught_by = None if teacher is None else load_model(teacher, dtype, "cpu", threads)
     from pml.eval.run import Settings
     from pml.eval.summary import summarise
 
     number = asked.documents if documents is None else documents
-    settings = Settings(task, loaded.fingerprint, dtype.value, number, left_out)
-    path = out / f"{loaded.name}-{task}-{number}.jsonl"
-    results = _results(loaded, asked, items, chosen, settings, path)
+    identity, name = loaded.fingerprint, loaded.name
+    if taught_by is not None:
+        identity += f" against {taught_by.fingerprint}"
+        name += f"-of-{taught_by.name}"
+    settings = Settings(task, identity, dtype.value, number, left_out)
+    path = out / f"{name}-{task}-{number}.jsonl"
+    results = _results(loaded, asked, items, chosen, settings, path, taught_by)
     names = dict.fromkeys([FULL, *(mode.name for mode in chosen)])
     rows = summarise(items, [*names], results.results)
-    told = {**asdict(settings), "model_name": loaded.name}
+    told = {**asdict(settings), "model_name": name}
     found = {"settings": told, "timings": ["speedup"], "rows": [row.as_json() for row in rows]}
     _show(found, as_json, markdown, svg)
     if not (as_json or markdown):
@@ -89,6 +98,7 @@ def _results(
     modes: list[Mode],
     settings: Settings,
     path: Path,
+    teacher: LoadedModel | None,
 ) -> Results:
     """All results, those that the file at `path` lacks asked for first."""
     from pml.eval.run import Results
@@ -100,7 +110,7 @@ def _results(
         raise Failure(str(error)) from None
     note(f"{len(items)} questions, {len(modes)} modes; results in {path}")
     with _without_warnings(), Bar("asking", len(items)) as bar:
-        ask(model, task, items, modes, results, lambda done, _: bar.show(done))
+        ask(model, task, items, modes, results, lambda done, _: bar.show(done), teacher)
     return results
 
 

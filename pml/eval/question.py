@@ -59,15 +59,25 @@ class _Prefilled:
 
 class Asker:
     """Asks a model the items of a task. States and warm buffers stay from item to item: the states
-    until the documents change."""
+    until the documents change. The full prefill is that of `teacher`: the model itself, or the one
+    that it was adapted from."""
 
-    def __init__(self, model: LoadedModel, task: Task, modes: Sequence[Mode]) -> None:
-        self.model, self.task = model, task
+    def __init__(
+        self,
+        model: LoadedModel,
+        task: Task,
+        modes: Sequence[Mode],
+        teacher: LoadedModel | None = None,
+    ) -> None:
+        self.model, self.task, self.teacher = model, task, teacher or model
         self.modes = [mode for mode in modes if mode.name != FULL]
         self._documents: tuple[str, ...] | None = None
         self._libraries: dict[str, Library] = {}
         names = (FULL, *(mode.name for mode in self.modes))
-        self._buffers = {name: model.transformer.new_cache() for name in names}
+        self._buffers = {name: self._model(name).transformer.new_cache() for name in names}
+
+    def _model(self, mode: str) -> LoadedModel:
+        return self.teacher if mode == FULL else self.model
 
     def _new_libraries(self) -> dict[str, Library]:
         """One for each mode, over one store in which nothing is."""
@@ -124,39 +134,42 @@ class Asker:
         return _Prefilled(logits, plan.next_position, len(plan.selected()), plan.num_fresh, seconds)
 
     def _full(self, item: Item) -> _Prefilled:
-        library = Library(self.model, layout="packed", store=self._store)
+        library = Library(self.teacher, layout="packed", store=self._store)
         library.add_schema(self.task.form.schema(item))
         prompt = self.task.form.prompt(item)
         started = time.perf_counter()
         plan = library.plan(prompt)
-        logits = full_prefill(self.model.transformer, plan, self._buffers[FULL])
+        logits = full_prefill(self.teacher.transformer, plan, self._buffers[FULL])
         seconds, tokens = time.perf_counter() - started, len(plan.selected())
         return _Prefilled(logits, tokens, tokens, tokens, seconds)
 
     def _likelihood(self, mode: str, found: _Prefilled, item: Item) -> float:
         tokens = self.model.tokenizer.encode(f" {item.answers[0]}")
         place = (self._buffers[mode], found.position)
-        return float(log_likelihoods(self.model.transformer, *place, found.logits, tokens).mean())
+        model = self._model(mode).transformer
+        return float(log_likelihoods(model, *place, found.logits, tokens).mean())
 
     def _decode(self, found: dict[str, _Prefilled]) -> list[tuple[int, ...]]:
-        """The greedy answers' tokens, all modes in one forward a token."""
-        answers = [
-            Answer(
-                self.model,
+        """The greedy answers' tokens, all modes of a model in one forward a token."""
+        answers = {
+            name: Answer(
+                self._model(name),
                 self._buffers[name],
                 each.position,
                 max_tokens=self.task.max_tokens,
                 stop=self.task.stop,
             )
             for name, each in found.items()
-        ]
-        for answer, each in zip(answers, found.values(), strict=True):
-            answer.take(each.logits)
-        while open_ := [answer for answer in answers if answer.finish_reason is None]:
-            logits = advance(self.model.transformer, open_)
-            for answer, row in zip(open_, logits, strict=True):
-                answer.take(row)
-        return [tuple(answer.tokens) for answer in answers]
+        }
+        for name, each in found.items():
+            answers[name].take(each.logits)
+        for model in {self.teacher, self.model}:
+            own = [answer for name, answer in answers.items() if self._model(name) is model]
+            while open_ := [answer for answer in own if answer.finish_reason is None]:
+                logits = advance(model.transformer, open_)
+                for answer, row in zip(open_, logits, strict=True):
+                    answer.take(row)
+        return [tuple(answer.tokens) for answer in answers.values()]
 
     def _text(self, tokens: Sequence[int]) -> str:
         text = self.model.tokenizer.decode(list(tokens))

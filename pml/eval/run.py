@@ -24,7 +24,8 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Settings:
-    """What results depend on, timings aside. `model` is its weights' fingerprint."""
+    """What results depend on, timings aside. `model` is its weights' fingerprint, and behind
+    "against" that of its teacher, if it has one."""
 
     task: str
     model: str
@@ -80,6 +81,7 @@ def evaluate(
     modes: Sequence[Mode],
     results: Results,
     progress: Progress | None = None,
+    teacher: LoadedModel | None = None,
 ) -> None:
     """Ask every item in every mode that `results` lacks."""
     askers: dict[tuple[str, ...], Asker] = {}
@@ -90,5 +92,5 @@ def evaluate(
         if missing:
             names = tuple(mode.name for mode in missing if mode.name != FULL)
             if names not in askers:
-                askers = {names: Asker(model, task, missing)}
+                askers = {names: Asker(model, task, missing, teacher)}
             results.add(askers[names].ask(item))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,20 @@ def test_exact_and_a_scaffold_of_all_are_full_prefill_and_others_are_not(
         assert found["after-2"].computed == found["slots"].computed + 2 * len(item.documents)
         assert found["after-2"].tokens == found["full"].tokens
         assert found["full"].computed == found["full"].tokens == found["exact"].tokens
+
+
+def test_a_teacher_gives_the_full_prefill_that_the_others_are_held_against(
+    model: LoadedModel, tmp_path: Path
+) -> None:
+    other = load(write_checkpoint(tmp_path / "other", seed=1), dtype=torch.float64)
+    alone = {result.mode: result for result in Asker(model, TASK, MODES).ask(ITEMS[0])}
+    taught = {result.mode: result for result in Asker(other, TASK, MODES, model).ask(ITEMS[0])}
+    own = {result.mode: result for result in Asker(other, TASK, MODES).ask(ITEMS[0])}
+    assert replace(taught["full"], ttft=0.0) == replace(alone["full"], ttft=0.0)
+    for name in ("fast", "exact"):
+        assert taught[name].answer == own[name].answer
+        assert taught[name].log_likelihood == pytest.approx(own[name].log_likelihood)
+        assert taught[name].kl > own[name].kl
 
 
 def test_a_likelihood_is_that_of_one_token_after_the_other(model: LoadedModel) -> None:
