@@ -22,6 +22,9 @@ Weights = Literal["plain", "packed", "int8", "int4"]
 GROUP = 32
 """Weights of a row that share a scale in int4: so many as in the GGUF formats Q4_0 and Q4_1."""
 
+ROWS = 4096
+"""Rows of a matrix made integers at a time, so that loading holds no second copy of it."""
+
 FEW = 32
 """Rows up to which the integer kernel is faster than a product with weights made wide again."""
 
@@ -58,10 +61,12 @@ class Int8Linear(nn.Module):
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         super().__init__()
         self.bias = bias
-        scale = (weight.float().abs().amax(dim=1) / 127).clamp(min=1e-12)
-        self.scale = scale.bfloat16()
-        wide = weight.float() / self.scale.float()[:, None]
-        self.numbers = wide.round().clamp(-127, 127).to(torch.int8)
+        self.scale = (weight.abs().amax(dim=1).float() / 127).clamp(min=1e-12).bfloat16()
+        self.numbers = torch.empty(weight.shape, dtype=torch.int8)
+        for start in range(0, len(weight), ROWS):
+            rows = slice(start, start + ROWS)
+            wide = weight[rows].float() / self.scale[rows].float()[:, None]
+            self.numbers[rows] = wide.round().clamp(-127, 127)
 
     def forward(self, x: Tensor) -> Tensor:
         if len(x) > FEW:

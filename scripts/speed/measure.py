@@ -26,6 +26,7 @@ from pml import PromptCache
 from speed import gguf_twin
 from speed.limits import Machine
 from speed.ours import Ours
+from speed.peer import STEPS
 from speed.peers import PeerProcess
 
 ROOT = Path(__file__).parents[2]
@@ -39,6 +40,8 @@ GROWTH = (500, 1000, 2000, 4000, 6000, 8000)
 MODULES = (1, 5, 10, 20, 40)
 DECODE = (256, 4000)
 USUAL = 5  # modules
+PAUSE = 0.05
+"""Seconds before each run, in which the threads of the one before stop looking for work."""
 
 Row = dict[str, Any]
 
@@ -88,6 +91,7 @@ class Bench:
         times: dict[str, list[float]] = {name: [] for name in runs}
         for _ in range(1 + (repeats or self.repeats)):
             for name, run in runs.items():
+                time.sleep(PAUSE)
                 times[name].append(run())
         return {name: statistics.median(found[1:]) for name, found in times.items()}
 
@@ -195,11 +199,11 @@ class Bench:
             for peer in (*self.peers.values(), *([eight] if eight else [])):
                 peer.ask("fill", length)
             runs: dict[str, Callable[[], float]] = {"ours": partial(self.ours.decode, length)}
-            runs |= self.asked("decode", length)
+            runs |= {name: partial(peer_decode, peer, length) for name, peer in self.peers.items()}
             runs |= {name: partial(one.decode, length) for name, one in of_int8.items()}
             if eight:
-                runs["Q8_0 llama.cpp"] = partial(eight.ask, "decode", length)
-            found = self.in_turn(runs, 5 * self.repeats)
+                runs["Q8_0 llama.cpp"] = partial(peer_decode, eight, length)
+            found = self.in_turn(runs)
             rows.append(
                 {"after tokens": length}
                 | {f"{name}, tokens/s": 1 / seconds for name, seconds in found.items()}
@@ -319,6 +323,10 @@ PARTS = {
 }
 """The operations of torch that a forward spends its time in; plain linear layers are `addmm` too,
 so the table is only right for packed ones."""
+
+
+def peer_decode(peer: PeerProcess, length: int) -> float:
+    return peer.ask("decode", length) / STEPS
 
 
 def random_model(config: ModelConfig, dtype: torch.dtype) -> Transformer:

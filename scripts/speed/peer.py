@@ -15,6 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
+STEPS = 8
+"""Tokens that are decoded in a row: the first finds the threads asleep."""
+
 
 class Peer(Protocol):
     tokens: list[int]
@@ -32,7 +35,7 @@ class Peer(Protocol):
         """The same after a prefix brought back from a copy."""
 
     def decode(self, length: int) -> None:
-        """One token after `length` others, which `fill` has left there."""
+        """`STEPS` tokens one by one after `length` others, which `fill` has left there."""
 
 
 class Transformers:
@@ -78,7 +81,8 @@ class Transformers:
 
     def decode(self, length: int) -> None:
         self.crop(length)
-        self.run(self.cache, length, length + 1)
+        for place in range(length, length + STEPS):
+            self.run(self.cache, place, place + 1)
 
 
 class LlamaCpp:
@@ -110,7 +114,8 @@ class LlamaCpp:
 
     def decode(self, length: int) -> None:
         self.model.n_tokens = length
-        self.model.eval([7])
+        for _ in range(STEPS):
+            self.model.eval([7])
 
 
 def main() -> None:
