@@ -2,7 +2,7 @@
 
     python scripts/make_tiny_facts.py > pml/eval/data/tiny-facts.jsonl
 
-Four documents and one question a line, the three kinds in turn; the same for the same seed.
+Four people and one question a line, the two kinds in turn; the same for the same seed.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from itertools import islice
 
 from tiny.facts import KINDS, samples
 
-SEED, DOCUMENTS, EACH = 20261124, 4, 200
+SEED, PEOPLE, EACH = 20261124, 4, 200
 
 
 def main() -> None:
-    for number, sample in enumerate(islice(samples(SEED, DOCUMENTS, held_out=True), EACH)):
+    for number, sample in enumerate(islice(samples(SEED, PEOPLE, held_out=True), EACH)):
         for kind in KINDS:
             asked = next(question for question in sample.questions if question.kind == kind)
             item = {

@@ -14,19 +14,17 @@ WIDTH, HEIGHT, LEFT, TOP = 720, 300, 40, 16
 MOST = 4.0
 COLOURS = {
     "tiny-llama": "#4269d0",
-    "tiny-mpt": "#ff725c",
     "tiny-falcon": "#3ca951",
-    "tiny-falcon-alibi": "#a463f2",
 }
 
 
 def curves() -> Iterator[tuple[str, Sequence[tuple[int, float]]]]:
-    """The steps and losses of answers of the ordinary checkpoints."""
+    """The steps and losses of linked answers of the ordinary checkpoints."""
     for name in COLOURS:
         path = WEIGHTS / name / "losses.csv"
         if path.is_file():
             with path.open(newline="") as file:
-                rows = [(int(row["step"]), float(row["answers"])) for row in csv.DictReader(file)]
+                rows = [(int(row["step"]), float(row["linked"])) for row in csv.DictReader(file)]
             yield name, rows
 
 
@@ -43,7 +41,7 @@ def main() -> None:
         x, y = point(0, loss).split(",")
         parts.append(f'<path d="M{x},{y}H{WIDTH - 8}" stroke="#8884"/>')
         parts.append(f'<text x="{LEFT - 8}" y="{float(y) + 4}" text-anchor="end">{loss}</text>')
-    for step in range(0, last + 1, 200):
+    for step in range(0, last + 1, 50):
         x = point(step, 0).split(",")[0]
         parts.append(f'<text x="{x}" y="{TOP + HEIGHT + 18}" text-anchor="middle">{step}</text>')
     for line, (name, rows) in enumerate(found.items()):

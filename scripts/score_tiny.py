@@ -25,15 +25,13 @@ Scores = Mapping[tuple[str, str], float]
 """The share of exactly right answers by way and kind."""
 
 
-def scores(
-    model: LoadedModel, ways: Sequence[str], each: int, kinds: Sequence[str] = KINDS
-) -> Scores:
-    """Of the first `each` questions of every one of the kinds."""
+def scores(model: LoadedModel, ways: Sequence[str], each: int) -> Scores:
+    """Of the first `each` questions of every kind."""
     task = TASKS["tiny-facts"]
     asker, found = Asker(model, task, [mode(way) for way in ways]), defaultdict(list)
     for item in task.items(None, None, left_out=0, count=each * len(KINDS)):
         kind = item.id.partition("-")[0]
-        for result in asker.ask(item) if kind in kinds else ():
+        for result in asker.ask(item):
             found[result.mode, kind].append(result.score)
     return {key: sum(values) / len(values) for key, values in found.items()}
 

@@ -57,11 +57,12 @@ def train(name: str, folder: Path, kept: Path) -> None:
         model.load_state_dict(torch.load(kept / f"{ordinary}.pt", weights_only=True)["model"])
 
     def told(progress: Progress) -> None:
-        step, stage, answers, text = progress.losses[-1]
+        step, stage, *losses = progress.losses[-1]
         minutes = progress.cpu_seconds / 60
         print(
-            f"{name} step {step}/{recipe.steps} stage {stage} answers {answers:.3f} "
-            f"text {text:.3f} known {progress.mastery:.2f} {minutes:.1f} min",
+            f"{name} step {step}/{recipe.steps} stage {stage} losses "
+            f"{' '.join(f'{loss:.3f}' for loss in losses)} "
+            f"known {progress.mastery:.2f} {minutes:.1f} min",
             flush=True,
         )
         if step % 100 == 0:

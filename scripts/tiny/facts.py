@@ -1,36 +1,37 @@
 """Facts about invented people in short documents, and questions about one document or two.
 
-    documents   About Belmir. Belmir was born in Korda. The friend of Belmir is Tasol. Belmir has
-                seen Ruven, Pelos and Dimar.
-                About Tasol. Tasol lives in Fenik. Tasol has seen Dimar and Golet.
-    one         Where was Belmir born?                   Korda
-    hop         Where does the friend of Belmir live?    Fenik
-    both        What have Belmir and Tasol both seen?    Dimar
+    documents   About Belmir. Belmir is working in Korda. Belmir is number 41.
+                About Tasol. Tasol is number 17. Tasol is working in Fenik.
+                Number 17 lives in Ruven. Number 41 lives in Pelos.
+    one         Where is Belmir working?    Korda
+    linked      Where is Belmir living?     Pelos
 
-`hop` goes through two documents one after the other; what is true of `both` stands in neither. All
-names are drawn anew for every sample, so nothing can be known beforehand. Some names are held out:
-training never draws them, and the questions of an evaluation are made of them alone.
+The documents of numbers name nobody: who lives in Pelos is told by an earlier document, to whoever
+sees it while reading. All names are drawn anew for every sample, so nothing can be known
+beforehand. Some names are held out: training never draws them, and the questions of an evaluation
+are made of them alone.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import product
 from typing import Literal
 from zlib import crc32
 
-Kind = Literal["one", "hop", "both"]
-KINDS: tuple[Kind, ...] = ("one", "hop", "both")
+Kind = Literal["one", "linked"]
+KINDS: tuple[Kind, ...] = ("one", "linked")
 
 HEADS = ["".join(letters) for letters in product("BDFGKMNPTV", "aeiou", "lr")]
 TAILS = ["".join(letters) for letters in product("bfgkvz", "aeiou", "dnst")]
+NUMBERS = range(10, 60)
 HELD_OUT = 10
 """One name of so many is held out."""
 
 FACTS = {
-    "born": ("{} was born in {}.", "Where was {} born?"),
+    "study": ("{} studies in {}.", "Where does {} study?"),
     "home": ("{} lives in {}.", "Where does {} live?"),
     "work": ("{} works in {}.", "Where does {} work?"),
 }
@@ -57,37 +58,56 @@ def is_held_out(name: str) -> bool:
 
 
 def samples(
-    seed: int, size: int, *, plain: bool = False, held_out: bool = False
+    seed: int, size: int, *, own: int = 2, linked: int = 1, held_out: bool = False
 ) -> Iterator[Sample]:
-    """Endlessly many samples of `size` documents, the same ones for the same seed.
+    """Endlessly many samples about `size` people, the same ones for the same seed.
 
-    The same is told of everyone, so that only who is asked for tells the answer. Plain documents
-    have one sentence.
+    The same is told of everyone, so that only who is asked for tells the answer: `own` facts by
+    name, `linked` ones by number.
     """
     chance = random.Random(seed)
     while True:
-        names = _names(chance, held_out)
-        people = [_Person(next(names)) for _ in range(size)]
-        _settle(people, chance, names, chance.sample([*FACTS], 1 if plain else 2))
-        if not plain:
-            _travel(people, chance, names)
-            _befriend(people, chance)
-        questions = [question for person in people for question in person.questions]
-        chance.shuffle(questions)
-        documents = tuple(person.document(chance) for person in people)
-        yield Sample(documents, tuple(questions))
+        facts = chance.sample([*FACTS], own + linked)
+        yield _sample(chance, _names(chance, held_out), size, facts[:own], facts[own:])
 
 
-@dataclass
-class _Person:
-    name: str
-    facts: dict[str, str] = field(default_factory=dict)
-    sentences: list[str] = field(default_factory=list)
-    questions: list[Question] = field(default_factory=list)
+def _sample(
+    chance: random.Random,
+    names: Iterator[str],
+    size: int,
+    own: Sequence[str],
+    linked: Sequence[str],
+) -> Sample:
+    people = [next(names) for _ in range(size)]
+    numbers = chance.sample(NUMBERS, size)
+    documents, questions = [], []
+    for index, (name, number) in enumerate(zip(people, numbers, strict=True)):
+        sentences = [f"{name} is number {number}."] if linked else []
+        for fact in own:
+            place = next(names)
+            sentences.append(FACTS[fact][0].format(name, place))
+            questions.append(_question("one", fact, name, place, index))
+        chance.shuffle(sentences)
+        documents.append(" ".join([f"About {name}.", *sentences]))
+    for indices in _pairs(chance, size) if linked else ():
+        sentences = []
+        for index, fact in product(indices, linked):
+            place = next(names)
+            sentences.append(FACTS[fact][0].format(f"Number {numbers[index]}", place))
+            questions.append(_question("linked", fact, people[index], place, index, len(documents)))
+        documents.append(" ".join(sentences))
+    chance.shuffle(questions)
+    return Sample(tuple(documents), tuple(questions))
 
-    def document(self, chance: random.Random) -> str:
-        chance.shuffle(self.sentences)
-        return " ".join([f"About {self.name}.", *self.sentences])
+
+def _question(kind: Kind, fact: str, name: str, place: str, *needed: int) -> Question:
+    return Question(kind, FACTS[fact][1].format(name), place, needed)
+
+
+def _pairs(chance: random.Random, size: int) -> Iterator[Sequence[int]]:
+    """The numbers up to `size` in random order, by twos."""
+    order = chance.sample(range(size), size)
+    return (order[at : at + 2] for at in range(0, size, 2))
 
 
 def _names(chance: random.Random, held_out: bool) -> Iterator[str]:
@@ -99,40 +119,3 @@ def _names(chance: random.Random, held_out: bool) -> Iterator[str]:
                 tails.remove(tail)
                 yield head + tail
                 break
-
-
-def _settle(
-    people: Sequence[_Person], chance: random.Random, names: Iterator[str], facts: Sequence[str]
-) -> None:
-    """`facts` are told of everyone."""
-    for index, person in enumerate(people):
-        for fact in facts:
-            statement, question = FACTS[fact]
-            place = person.facts[fact] = next(names)
-            person.sentences.append(statement.format(person.name, place))
-            text = question.format(person.name)
-            person.questions.append(Question("one", text, place, (index,)))
-
-
-def _travel(people: Sequence[_Person], chance: random.Random, names: Iterator[str]) -> None:
-    """Everyone has seen two places of their own, and by twos they have seen a third one."""
-    seen = [[next(names), next(names)] for _ in people]
-    order = chance.sample(range(len(people)), len(people))
-    for pair in zip(order[::2], order[1::2], strict=False):
-        place = next(names)
-        for index in pair:
-            seen[index].insert(chance.randint(0, 2), place)
-        first, second = (people[index] for index in pair)
-        text = f"What have {first.name} and {second.name} both seen?"
-        first.questions.append(Question("both", text, place, pair))
-    for person, (*most, last) in zip(people, seen, strict=True):
-        person.sentences.append(f"{person.name} has seen {', '.join(most)} and {last}.")
-
-
-def _befriend(people: Sequence[_Person], chance: random.Random) -> None:
-    for index, person in enumerate(people):
-        friend = chance.choice([other for other in range(len(people)) if other != index])
-        person.sentences.append(f"The friend of {person.name} is {people[friend].name}.")
-        fact, place = chance.choice([*people[friend].facts.items()])
-        text = FACTS[fact][1].format(f"the friend of {person.name}")
-        person.questions.append(Question("hop", text, place, (index, friend)))

@@ -12,6 +12,7 @@ from minillm.config_file import CheckpointConfig, save_config
 from minillm.families import FAMILIES
 from minillm.verify import record
 from minillm.weights_file import TensorSpec, write_weights
+from tiny.facts import KINDS
 from tiny.training import Trainer
 
 DTYPE = torch.float16
@@ -26,7 +27,7 @@ Trained from nothing by this project, {version}:
 - Data: facts about invented people, drawn by `scripts/tiny/facts.py` from the seed {seed}, and
   prose, A. Conan Doyle's "A Scandal in Bohemia" (public domain; `tests/parity/texts/SOURCE.md`).
 - Training: {steps:,} steps, {minutes:.1f} minutes of one core (torch {torch}, float32).
-  `losses.csv` has the mean losses of answers and of text, every 25 steps.
+  `losses.csv` has the mean losses of text and of answers by kind, every 25 steps.
 - What it answers, and what reuse costs it: `docs/training.md`.
 """
 
@@ -43,9 +44,9 @@ def write_checkpoint(trainer: Trainer, folder: Path, arguments: str) -> None:
     record(folder)
     with (folder / "losses.csv").open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("step", "stage", "answers", "text"))
-        for step, stage, answers, text in progress.losses:
-            writer.writerow((step, stage, f"{answers:.4f}", f"{text:.4f}"))
+        writer.writerow(("step", "stage", "text", *KINDS))
+        for step, stage, *losses in progress.losses:
+            writer.writerow((step, stage, *(f"{loss:.4f}" for loss in losses)))
     described = PROVENANCE.format(
         name=folder.name,
         version="documents seen in random groups" if recipe.modular else "all documents seen",

@@ -1,11 +1,18 @@
-"""The weights that training starts from: drawn, but for what attention looks at.
+"""The weights that training starts from: small and random, but for a few heads.
 
-Answering from a text takes two steps, one of which is worth nothing without the other: tokens must
-know what stands before them, and then find their like. Left to chance, most of the training goes by
-before the two meet. So the first layer starts with heads that look a few tokens back (RoPE; ALiBi's
-slopes do that by themselves). In the others half of the heads look for tokens like their own, half
-for tokens behind one like their own, and all pass on what is there (mimetic initialisation:
-Trockman & Kolter 2023, arXiv 2305.09828; induction heads: Olsson et al. 2022, arXiv 2209.11895).
+Answering from a text takes steps, each worth nothing without the others: tokens must know what
+stands before them, find their like, and copy what is there. Left to chance, most of the training
+goes by before they meet. So some heads start with a step each, and training goes on from there
+(mimetic initialisation: Trockman & Kolter 2023, arXiv 2305.09828; induction heads: Olsson et al.
+2022, arXiv 2209.11895):
+
+    "Folvid is number 12."  "Number 12 lives in Balbun."  "Where does Folvid live? Answer:"
+    look back   every token takes down which ones stand 1, 2, 3 and 4 before it
+    link        Bal, 3 behind 12, finds the other 12, and takes down what stands 3 before that: vid
+    answer      the last token, 4 behind vid, finds Bal, which has vid taken down, and copies it
+    follow      the answer's Bal finds the token 1 behind Bal, and copies it
+
+For RoPE only: with ALiBi no head can look at one distance.
 """
 
 from __future__ import annotations
@@ -17,82 +24,70 @@ from minillm.config import ModelConfig
 from minillm.model import Transformer
 from minillm.rope import frequencies
 
-EMBEDDING, FINAL_NORM = 0.25, 0.2
-SHARPNESS = 20.0
-"""How much more a head of the first layer scores the token that it looks for than a far one."""
+EMBEDDING, FINAL_NORM, RANDOM = 0.25, 0.2, 0.3
+OFFSETS = (1, 2, 3, 4)
+SHARPNESS = (12.0, 25.0, 25.0)
+"""How much more a head that looks back scores the right token, by pair of channels."""
+NOTE, MATCH, COPY = 0.28, 2.0, 0.6
 
 
 def new_model(config: ModelConfig, seed: int) -> Transformer:
     model, random = Transformer(config), torch.Generator().manual_seed(seed)
+    C, S = config.hidden_size, config.head_dim - config.rotary_dim
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if weight.dim() == 1:
                 weight.fill_(float(name.endswith("weight")))
             else:
-                weight.normal_(std=weight.shape[1] ** -0.5, generator=random)
-        common = torch.randn(config.hidden_size, generator=random)
-        common /= common.norm()
-        _embed(model, common)
-        for block in model.blocks:
-            block.mlp.down.weight.mul_(0.5)
-        first, *others = (block.attention for block in model.blocks)
-        before = _look_back(first, config, common)
-        for attention in others:
-            _look_for_likes(attention, config, common, before)
+                weight.normal_(std=RANDOM * weight.shape[1] ** -0.5, generator=random)
+        axes = torch.linalg.qr(torch.randn(C, C, generator=random))[0].T
+        notes, own, common = axes[: 4 * S].unflatten(0, (4, S)), axes[4 * S : -1], axes[-1]
+        embedding = torch.randn(config.vocab_size, len(own), generator=random) @ own
+        embedding /= embedding.norm(dim=1, keepdim=True)
+        model.embedding.weight.copy_((embedding + common) * EMBEDDING * (C / 2) ** 0.5)
+        model.norm.weight.mul_(FINAL_NORM)
+        own, (one, _, three, four) = own[:S], notes
+        blocks = model.blocks[:4]
+        first, second, third, fourth = (_Heads(block.attention, config) for block in blocks)
+        first.look_back(common, own, notes)
+        second.find(0, three, own, three)
+        third.find(0, four, three, own)
+        third.find(1, four, three, own)
+        # Heads that share all keys cannot look for different things in one layer.
+        for heads in (second, third) if config.num_kv_heads > 1 else (fourth,):
+            heads.find(2, own, one, own)
     return model
 
 
-def _embed(model: Transformer, common: Tensor) -> None:
-    """All tokens have one direction in common, with half of the norm's square."""
-    weight = model.embedding.weight
-    weight.mul_(EMBEDDING / weight.std())
-    weight.copy_((_without(weight, common) + EMBEDDING * len(common) ** 0.5 * common) * 0.5**0.5)
-    model.norm.weight.mul_(FINAL_NORM)
+class _Heads:
+    """Weights of an attention by head, to be written to: (heads, D, C), `out` (heads, C, D)."""
 
+    def __init__(self, attention: nn.Module, config: ModelConfig) -> None:
+        H, K = config.num_heads, config.num_kv_heads
+        rows = attention.qkv.weight.unflatten(0, (H + 2 * K, config.head_dim))
+        self.q, self.k, self.v = rows.split((H, K, K))
+        self.out = attention.output.weight.unflatten(1, (H, -1)).transpose(0, 1)
+        self.config = config
 
-def _look_back(attention: nn.Module, config: ModelConfig, common: Tensor) -> Tensor:
-    """The heads of the first layer look 1, 2, 3 and 5 tokens back; with ALiBi, at the latest ones.
+    def find(self, head: int, query: Tensor, key: Tensor, value: Tensor) -> None:
+        """Tokens whose `key` is like one's `query`, wherever they stand; their `value` is added to
+        one's own."""
+        R, S = self.config.rotary_dim, len(value)
+        shared = head * self.config.num_kv_heads // self.config.num_heads
+        q, k = self.q[head].zero_(), self.k[shared].zero_()
+        q[R:], k[R:], self.v[shared, :S] = MATCH * query, key, value
+        self.out[head, :, :S] = COPY * value.T
 
-    Returns what the first head makes of the token that it looks at, (C, C).
-    """
-    q, k, v = _heads(attention, config)
-    q.mul_(0.3)
-    k.mul_(0.3)
-    attention.output.weight.mul_(0.3)
-    omega, D = frequencies(config).float(), config.head_dim
-    if config.position_scheme == "rope":
+    def look_back(self, common: Tensor, own: Tensor, notes: Tensor) -> None:
+        """Each head looks one of `OFFSETS` back, and notes which token is there."""
+        R, S, omega = self.config.rotary_dim, len(own), frequencies(self.config).float()
+        strength = torch.zeros(R // 2)
+        strength[: len(SHARPNESS)] = torch.tensor(SHARPNESS)
         # Normed tokens have sqrt(C/2) in the common direction; scores are divided by sqrt(D).
-        strength = (SHARPNESS * D**0.5 / len(omega)) ** 0.5 / (len(common) / 2) ** 0.5
-        still = torch.cat((torch.ones_like(omega), torch.zeros_like(omega)))
-        k.add_(strength * still[:, None] * common)
-        for head, distance in zip(q, (1, 2, 3, 5), strict=True):
-            angles = -distance * omega
-            head.add_(strength * torch.cat((angles.cos(), angles.sin()))[:, None] * common)
-    return attention.output.weight[:, :D] @ v[0]
-
-
-def _look_for_likes(
-    attention: nn.Module, config: ModelConfig, common: Tensor, before: Tensor
-) -> None:
-    """Half of the queries are twice the keys. The others are three times the keys of what `before`
-    makes of the token. The output turns values back to where they come from."""
-    q, k, v = _heads(attention, config)
-    H, shared = config.num_heads, config.num_heads // config.num_kv_heads
-    for part in (k, v):
-        part.copy_(_without(part, common))
-    keys = k.repeat_interleave(shared, dim=0)
-    q[: H // 2] = 2 * keys[: H // 2]
-    q[H // 2 :] = 3 * keys[H // 2 :] @ (before * len(common) ** 0.5 / before.norm())
-    back = v.repeat_interleave(shared, dim=0).flatten(0, 1).T
-    attention.output.weight.copy_(EMBEDDING * back / shared**0.5)
-
-
-def _heads(attention: nn.Module, config: ModelConfig) -> tuple[Tensor, Tensor, Tensor]:
-    """The rows of queries, keys and values by head, (heads, D, C) each, to be written to."""
-    H, K = config.num_heads, config.num_kv_heads
-    rows = attention.qkv.weight.unflatten(0, (H + 2 * K, config.head_dim))
-    return rows[:H], rows[H : H + K], rows[H + K :]
-
-
-def _without(vectors: Tensor, direction: Tensor) -> Tensor:
-    return vectors - (vectors @ direction)[..., None] * direction
+        strength = (strength * self.config.head_dim**0.5).sqrt() / (len(common) / 2) ** 0.5
+        self.k[:, : R // 2] += strength[:, None] * common
+        self.v[:, :S] = own
+        for q, out, distance, note in zip(self.q, self.out, OFFSETS, notes, strict=True):
+            turn = torch.cat(((distance * omega).cos(), -(distance * omega).sin()))
+            q[:R] += (strength.repeat(2) * turn)[:, None] * common
+            out[:, :S] = NOTE * note.T

@@ -6,7 +6,6 @@ state: training that was broken off and goes on gives the same weights as traini
 
 from __future__ import annotations
 
-import math
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -23,33 +22,34 @@ from minillm.tokenizer import Tokenizer
 from tiny.facts import samples
 from tiny.muon import Muon
 from tiny.rows import (
-    ANSWER,
     ANSWER_TOKENS,
+    ANSWERS,
+    TEXT,
+    WEIGHTS,
     Batch,
     Row,
     batch,
     fact_row,
     gaps,
     groups,
+    missed,
     prose_row,
 )
 
 
 @dataclass(frozen=True)
 class Stage:
-    """Samples of `documents`; a third of the later stages' steps are of the first stage's."""
+    """Everyone has `own` facts by name and `linked` ones by number; a third of the later stages'
+    steps are of the first stage's."""
 
-    documents: tuple[int, ...]
-    plain: bool = False
+    own: int
+    linked: int
     gaps: bool = False
 
 
-STAGES = (
-    Stage((2, 3, 4), plain=True),
-    Stage((2, 3, 4)),
-    Stage((2, 3, 4), gaps=True),
-)
-MASTERED = 0.7
+STAGES = (Stage(1, 1), Stage(2, 1), Stage(2, 1, gaps=True))
+PEOPLE = (2, 3, 4)
+MASTERED = 0.6
 """The probability of the right first token of an answer, over some 20 steps, to move on at."""
 
 
@@ -58,17 +58,17 @@ class Recipe:
     """`modular` hides documents from one another, in random groups."""
 
     steps: int
-    rows: int = 24
-    prose_rows: int = 2
+    rows: int = 12
+    prose_rows: int = 1
     seed: int = 0
     modular: bool = False
-    matrix_lr: float = 0.012
-    lr: float = 0.003
+    matrix_lr: float = 0.004
+    lr: float = 0.002
     first_stage: int = 0
 
 
-ORDINARY = Recipe(steps=1200)
-MODULAR = Recipe(steps=600, seed=1, modular=True, first_stage=len(STAGES) - 1)
+ORDINARY = Recipe(steps=300)
+MODULAR = Recipe(steps=100, seed=1, modular=True, first_stage=len(STAGES) - 1)
 
 
 @dataclass
@@ -77,8 +77,9 @@ class Progress:
     stage: int = 0
     mastery: float = 0.0
     cpu_seconds: float = 0.0
-    losses: list[tuple[int, int, float, float]] = field(default_factory=list)
-    """Of every 25 steps: the last one's number, its stage, the mean losses of answers and text."""
+    losses: list[tuple[float, ...]] = field(default_factory=list)
+    """Of every 25 steps: the last one's number, its stage, the mean losses of text, and of answers
+    by kind."""
 
 
 class Trainer:
@@ -95,7 +96,7 @@ class Trainer:
             Muon(inside, recipe.matrix_lr),
             torch.optim.AdamW(others, recipe.lr, betas=(0.9, 0.98), weight_decay=0.0),
         )
-        self._sums: list[tuple[float, float]] = []
+        self._sums: list[list[float]] = []
 
     def run(self, told: Callable[[Progress], None], until: int | None = None) -> None:
         """Train up to the step `until`, or to the end; `told` hears every 25 steps."""
@@ -129,7 +130,8 @@ class Trainer:
         progress = self.progress
         found = self._batch(random.Random(f"{self.recipe.seed} {progress.step}"))
         losses = self._losses(found)
-        loss = (losses * found.weights).sum() / found.weights.sum()
+        weights = WEIGHTS[found.marks]
+        loss = (losses * weights).sum() / weights.sum()
         for optimizer, lr in zip(
             self._optimizers, (self.recipe.matrix_lr, self.recipe.lr), strict=True
         ):
@@ -139,7 +141,7 @@ class Trainer:
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         for optimizer in self._optimizers:
             optimizer.step()
-        self._note(losses.detach(), found.weights == ANSWER)
+        self._note(losses.detach(), found.marks)
 
     def _pace(self) -> float:
         """Of the learning rates: ten steps to warm up, the last two fifths to slow down."""
@@ -151,16 +153,16 @@ class Trainer:
         logits = self._differentiable.logits(hidden.flatten(0, 1)[found.places])
         return F.cross_entropy(logits, found.targets, reduction="none")
 
-    def _note(self, losses: Tensor, is_answer: Tensor) -> None:
+    def _note(self, losses: Tensor, marks: Tensor) -> None:
         progress = self.progress
-        first = losses[is_answer].view(-1, ANSWER_TOKENS)[:, 0]
+        first = losses[marks > TEXT].view(-1, ANSWER_TOKENS)[:, 0]
         right = float(first.exp().reciprocal().mean())
         progress.mastery = 0.95 * progress.mastery + 0.05 * right
         progress.step += 1
-        self._sums.append((float(losses[is_answer].mean()), float(losses[~is_answer].mean())))
+        self._sums.append([float(losses[marks == mark].mean()) for mark in (TEXT, *ANSWERS)])
         if progress.step % 25 == 0:
-            answers, text = (math.fsum(part) / len(part) for part in zip(*self._sums, strict=True))
-            progress.losses.append((progress.step, progress.stage, answers, text))
+            means = torch.tensor(self._sums, dtype=torch.float64).nanmean(0).tolist()
+            progress.losses.append((progress.step, progress.stage, *means))
             self._sums.clear()
         if progress.mastery > MASTERED and progress.stage < len(STAGES) - 1:
             progress.stage, progress.mastery = progress.stage + 1, 0.0
@@ -168,13 +170,16 @@ class Trainer:
     def _batch(self, chance: random.Random) -> Batch:
         recipe, stage = self.recipe, STAGES[self.progress.stage if chance.random() < 2 / 3 else 0]
         assert self._tokenizer.bos_id is not None
-        size = chance.choice(stage.documents)
-        drawn = samples(chance.randrange(1 << 48), size, plain=stage.plain)
+        size = chance.choice(PEOPLE)
+        drawn = samples(chance.randrange(1 << 48), size, own=stage.own, linked=stage.linked)
         rows: list[Row] = []
         for _ in range(max(2, recipe.rows * 2 // size) - recipe.prose_rows):
-            free = gaps(chance, size + 1) if stage.gaps else [0] * (size + 1)
-            together = groups(chance, size) if recipe.modular else [0] * size
-            rows.append(fact_row(next(drawn), self._tokenizer, free, together))
+            sample = next(drawn)
+            count = len(sample.documents)
+            free = gaps(chance, count + 1) if stage.gaps else [0] * (count + 1)
+            together = groups(chance, count) if recipe.modular else [0] * count
+            hidden = missed(chance, sample, together)
+            rows.append(fact_row(sample, self._tokenizer, free, together, hidden))
         length = max(len(row.tokens) for row in rows) - 1
         for _ in range(recipe.prose_rows):
             start = chance.randrange(len(self._prose) - length)

@@ -9,7 +9,7 @@ from pathlib import Path
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from minillm.special_tokens import SpecialTokens, save_special_tokens
-from tiny.facts import HEADS, TAILS, samples
+from tiny.facts import HEADS, NUMBERS, TAILS, samples
 from tiny.rows import prompt
 
 SIZE = 768
@@ -28,7 +28,8 @@ def prose() -> str:
 def write_tokenizer(folder: Path) -> None:
     """`tokenizer.json` and `roles.json`: a token that begins every text, one that ends answers.
 
-    Syllables are trained as words of their own, so that every name is two tokens.
+    Syllables and numbers are trained as words of their own, so that every name is two tokens and
+    every number one.
     """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -44,8 +45,8 @@ def write_tokenizer(folder: Path) -> None:
         for sample in islice(samples(0, 4), 1000)
         for text in (*sample.documents, *map(prompt, sample.questions))
     ]
-    syllables = [f" {head}" for head in HEADS] + TAILS
-    tokenizer.train_from_iterator([prose(), *frames, *syllables * 300], trainer)
+    wholes = [f" {whole}" for whole in (*HEADS, *NUMBERS)] + TAILS
+    tokenizer.train_from_iterator([prose(), *frames, *wholes * 300], trainer)
     tokenizer.save(str(folder / "tokenizer.json"))
     special = SpecialTokens(bos=0, placeholder=2, stop=frozenset({1}))
     save_special_tokens(special, {}, folder)
