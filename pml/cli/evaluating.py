@@ -77,6 +77,8 @@ def evaluate(
     number = asked.documents if documents is None else documents
     identity, name = loaded.fingerprint, loaded.name
     if taught_by is not None:
+        if taught_by.tokenizer.fingerprint != loaded.tokenizer.fingerprint:
+            raise Failure(f"{teacher}: has another tokenizer than {model}")
         identity += f" against {taught_by.fingerprint}"
         name += f"-of-{taught_by.name}"
     settings = Settings(task, identity, dtype.value, number, left_out)

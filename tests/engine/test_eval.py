@@ -137,6 +137,18 @@ def test_the_command_prints_one_table_and_draws_it(folder: Path, tmp_path: Path)
     assert "first-2" in (tmp_path / "plot.svg").read_text()
 
 
+def test_the_command_takes_a_teacher_of_the_same_tokenizer(folder: Path, tmp_path: Path) -> None:
+    other = write_checkpoint(tmp_path / "other", seed=1, max_positions=2048)
+    command = ["eval", "records", "--model", other, "--count", 1, "--modes", "exact", "--json"]
+    alone = json.loads(run(*command, "--out", tmp_path / "out").stdout)
+    command += ["--out", tmp_path / "out", "--teacher"]
+    taught = json.loads(run(*command, folder).stdout)
+    assert taught["settings"]["model_name"] == "other-of-tiny"
+    assert alone["rows"][1]["kl"]["mean"] < 1e-6 < taught["rows"][1]["kl"]["mean"]
+    refused = run(*command, ROOT / "weights" / "tiny-llama")
+    assert refused.exit_code == 1 and "another tokenizer" in refused.stderr
+
+
 def test_gaps_hurt_in_fixed_and_never_in_packed(folder: Path, tmp_path: Path) -> None:
     command = ["gaps", "--model", folder, "--count", 2, "--dtype", "float64", "--json"]
     rows = json.loads(run(*command, "--svg", tmp_path / "gaps.svg").stdout)["rows"]
