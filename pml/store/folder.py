@@ -149,7 +149,7 @@ class StateFolder:
                 with judged():
                     return question()
             except DamagedIndex as error:
-                log.warning("store: %s: %s; its index is made anew", self.files.folder, error)
+                log.warning("store: %s: %s; its index is made anew", self.files.folder, str(error))
         self.index.close()
         self.index = self._open_index(self.index.inode)
         return question()

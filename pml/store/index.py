@@ -54,6 +54,9 @@ class DamagedIndex(Exception):
 PASSING = ("BUSY", "LOCKED", "FULL", "IOERR", "CANTOPEN", "READONLY", "NOMEM", "PERM")
 """Errors of SQLite that are not about what the index holds."""
 
+UNREAD = "unable to get the page"
+"""What SQLite's checks say of a page that the disk does not give, which is no damage."""
+
 NUMBER, MAYBE = (int, float), (int, float, type(None))
 TYPES: tuple[Any, ...] = (
     str,
@@ -187,9 +190,11 @@ class Index:
         self._check("quick_check")
 
     def _check(self, pragma: str) -> None:
-        found = self._db.execute(f"PRAGMA {pragma}(1)").fetchone()
-        if found != ("ok",):
-            raise DamagedIndex(str(found))
+        (found,) = self._db.execute(f"PRAGMA {pragma}(1)").fetchone()
+        if UNREAD in str(found):
+            raise OSError(f"{self._path}: {found}")
+        if found != "ok":
+            raise DamagedIndex(found)
 
     def has_file(self, name: str) -> bool:
         found = self._db.execute("SELECT 1 FROM states WHERE file = ?", (name,))

@@ -29,7 +29,7 @@ def open_index(files: Files, bad: int | None = None) -> tuple[Index, int]:
                 if (index := _checked(files.folder / INDEX, bad)) is not None:
                     return index, 0
         except DamagedIndex as error:
-            log.warning("store: %s: %s; its index is made anew", files.folder, error)
+            log.warning("store: %s: %s; its index is made anew", files.folder, str(error))
         return _made_anew(files)
 
 
