@@ -56,6 +56,12 @@ def _probability(value: float) -> float:
     return value
 
 
+def _stop_texts(texts: list[str] | None) -> list[str] | None:
+    if "" in (texts or ()):
+        raise typer.BadParameter("a stop text is empty, expected some text")
+    return texts
+
+
 Checkpoint = Annotated[Path, typer.Argument(metavar="DIR", help="A converted checkpoint.")]
 DTypeFlag = Annotated[DType, typer.Option("--dtype", help="Of the weights and the KV states.")]
 WeightsFlag = Annotated[
@@ -92,7 +98,12 @@ SeedFlag = Annotated[
 ]
 StopFlag = Annotated[
     list[str] | None,
-    typer.Option("--stop", metavar="TEXT", help="End the answer before it; may be repeated."),
+    typer.Option(
+        "--stop",
+        metavar="TEXT",
+        help="End the answer before it; may be repeated.",
+        callback=_stop_texts,
+    ),
 ]
 VerboseFlag = Annotated[
     bool,

@@ -121,8 +121,8 @@ def check_options(
 
     Raises `ValueError` for one that there is not.
     """
-    positions = layout or schema.layout or "fixed"
-    chosen = attention or schema.attention or "guaranteed"
+    positions = str(layout or schema.layout or "fixed")
+    chosen = str(attention or schema.attention or "guaranteed")
     if positions not in get_args(LayoutName):
         raise ValueError(f"layout is {positions!r}, expected {listed(get_args(LayoutName))}")
     if chosen not in get_args(ContextName):

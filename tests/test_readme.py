@@ -16,7 +16,7 @@ import pytest
 import minillm
 import pml
 from minillm.tokenizer import ByteTokenizer
-from pml import Completion, Delta, PromptCache, Timings, Usage
+from pml import Batch, Chat, Completion, Delta, PromptCache, Service, Timings, Usage
 from pml.planner import Planner
 from pml.prompt import parse_prompt
 from pml.schema import parse_schema
@@ -118,9 +118,11 @@ def test_the_chats_page_is_right() -> None:
 
 def test_the_api_page_names_all_that_is_exported() -> None:
     text = (ROOT / "docs" / "api.md").read_text()
-    fields = [field.name for kind in (Completion, Usage, Timings, Delta) for field in of(kind)]
-    options = [name for name in signature(PromptCache).parameters if name != "model"]
-    for name in (*pml.__all__, *minillm.__all__, *fields, *options):
+    told = (Completion, Usage, Timings, Delta, minillm.LoadedModel, minillm.Sampling)
+    names = [field.name for kind in told for field in of(kind)]
+    names += [name for kind in (PromptCache, minillm.load) for name in signature(kind).parameters]
+    names += [name for kind in (Batch, Chat, Service) for name in vars(kind) if name[0] != "_"]
+    for name in (*pml.__all__, *minillm.__all__, *names):
         assert re.search(rf"`[^`\n]*\b{name}\b[^`\n]*`", text), name
 
 

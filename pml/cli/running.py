@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -47,6 +48,7 @@ from pml.cli.documents import (
 from pml.cli.gating import tell_card
 from pml.cli.output import columns, comparison_table, show, span_table
 from pml.planner import check_options
+from pml.recompute import NOTHING
 from pml.view import prompt_ruler
 
 if TYPE_CHECKING:
@@ -73,11 +75,12 @@ class Running:
 
 @dataclass(frozen=True)
 class Session:
-    """A schema in a cache over a loaded model, and one prompt for it, planned."""
+    """A schema in a cache over a loaded model, and one prompt for it; `asked` is its plan before
+    it is measured what is computed again, which takes the states."""
 
     cache: PromptCache
     document: Document
-    plan: PromptPlan
+    asked: PromptPlan
 
     @classmethod
     def open(cls, schema: Path, prompt: str, model: Path, running: Running) -> Session:
@@ -96,13 +99,18 @@ class Session:
             store=running.store,
         )
         cache.add_schema(schema)
-        return cls(cache, document, cache.plan(document.data, document.file))
+        asked = cache.plan(document.data, document.file, recompute=NOTHING)
+        return cls(cache, document, asked)
+
+    @cached_property
+    def plan(self) -> PromptPlan:
+        return self.cache.plan(self.document.data, self.document.file)
 
     def encode(self) -> Encoding:
         """Encode what is not stored, announced, with a bar."""
         from pml.estimate import estimate
 
-        expected = estimate(self.cache, self.plan)
+        expected = estimate(self.cache, self.asked)
         if expected.states:
             note(
                 f"encoding {expected.states} states: {expected.tokens:,} tokens, "
@@ -110,7 +118,7 @@ class Session:
                 f"about {duration(expected.seconds)} (an estimate)"
             )
         with Bar("encoding", expected.tokens) as bar:
-            return self.cache.encode(self.plan, lambda _, n: bar.advance(n))
+            return self.cache.encode(self.asked, lambda _, n: bar.advance(n))
 
 
 def run(
@@ -220,6 +228,8 @@ def explain(
     session = Session.open(schema, prompt, model, running)
     from pml.explain import explain as explain_plan
 
+    if quality is not QualityName.fast:
+        session.encode()
     content = explain_plan(session.cache, session.plan)
     if as_json:
         print_json(content)

@@ -68,6 +68,15 @@ class TestRun:
         assert usage["encoded_tokens"] > usage["cached_tokens"]  # placeholders are encoded too
         assert all(seconds > 0 for seconds in timings.values())
 
+    def test_what_is_encoded_to_be_measured_is_told_too(self) -> None:
+        done = pml("run", *ASK, "--max-tokens", 2, "--quality", "exact", "--json")
+        usage = json.loads(done.stdout)["usage"]
+        assert usage["recomputed_tokens"] > 0
+        assert f" states: {usage['encoded_tokens']} tokens, " in done.stderr
+        done = pml("explain", *ASK, "--quality", "exact")
+        assert f" states: {usage['encoded_tokens']} tokens, " in done.stderr
+        assert " hit " in done.stdout and " miss " not in done.stdout
+
     def test_a_seed_repeats_an_answer(self) -> None:
         draw = ("run", *ASK, "--max-tokens", 12, "--temperature", 2)
         first, again, other = (told(*draw, "--seed", seed)["tokens"] for seed in (1, 1, 2))
@@ -120,6 +129,7 @@ class TestChat:
     def test_a_fixed_schema_is_refused(self) -> None:
         done = pml(*self.ARGUMENTS, "--layout", "fixed", stdin="Where to?\n")
         assert done.exit_code == 3
+        assert "has the layout 'fixed', in which nothing can" in done.stderr
         assert "a chat takes layout=" in done.stderr
 
 
@@ -288,6 +298,7 @@ class TestExitCodes:
             ),
             (("run", "trip.pml", "ask.pml"), 2, "Missing option '--model'"),
             (("run", *ASK, "--max-tokens", "0"), 2, "Invalid value for '--max-tokens'"),
+            (("run", *ASK, "--stop", ""), 2, "a stop text is empty, expected some text"),
             (("run", *ASK, "--layout", "loose"), 2, "Invalid value for '--layout'"),
             (("compare", *ASK, "--repeats", "0"), 2, "Invalid value for '--repeats'"),
             (("run", "trip.pml", "<prompt/>", "--model", "tiny"), 3, "<prompt>:1:1: "),
