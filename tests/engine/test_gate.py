@@ -44,11 +44,11 @@ def test_a_card_says_what_was_found(folder: Path) -> None:
     assert all(0 <= law.difference <= law.limit == 1e-4 for law in card.laws)
     assert sum(law.difference > 0 for law in card.laws) >= 4
     found = {answers.mode: answers for answers in card.answers}
-    assert found["full"].score > 0
+    assert found["full"].score >= 0.8
     for mode in ("exact", "scaffold"):
         assert found[mode].agreement == 1 and found[mode].kl < 1e-6
         assert found[mode].score == found["full"].score
-    assert found["fast"].kl > found["balanced"].kl > 1e-6
+    assert min(found["fast"].kl, found["balanced"].kl) > 1e-6
     assert found["fast"].computed < found["balanced"].computed < found["exact"].computed < 1
     assert f"{found['fast'].agreement:.0%} fast" in card.line()
 
