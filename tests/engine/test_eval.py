@@ -170,14 +170,15 @@ def test_a_small_table_of_a_trained_model(tmp_path: Path) -> None:
         assert kl[name] < 1e-9 and rows[name]["agreement"]["mean"] == 1
         assert rows[name]["gain"] == {"mean": 0, "low": 0, "high": 0}
     assert kl["fast"] > kl["balanced"] > 1e-5 and kl["slots"] > kl["after-8"] > 1e-5
-    assert rows["full"]["score"]["mean"] > 0.3
+    assert rows["full"]["score"]["mean"] > 0.95
+    assert rows["fast"]["gain"]["high"] < -0.1
 
 
-def test_a_trained_model_loses_by_a_gap_and_more_by_a_longer_one() -> None:
+def test_a_trained_model_loses_by_any_gap_and_by_none_that_is_packed() -> None:
     command = ["gaps", "--model", ROOT / "weights" / "tiny-llama", "--task", "tiny-facts"]
     rows = json.loads(run(*command, "--count", 12, "--json").stdout)["rows"]
     fixed = [row["fixed"]["mean"] for row in rows]
-    assert fixed[0] < 1e-9 < 1e-4 < fixed[1] < fixed[2] < fixed[-1]
+    assert fixed[0] < 1e-9 < 1e-4 < min(fixed[1:])
     assert all(row["packed"]["high"] < 1e-9 for row in rows)
 
 
