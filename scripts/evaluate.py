@@ -40,7 +40,7 @@ RUNS: dict[str, Run] = {
     "nq": asked("nq", 20, modes=LEVERS),
     "nq-qualities": asked("nq", 40),
     "xquad": asked("xquad", 12, "--documents", "3"),
-    "tiny-facts": asked("tiny-facts", 200, modes=LEVERS, model=TINY),
+    "tiny-facts": asked("tiny-facts", 300, modes=LEVERS, model=TINY),
     "gaps": ("gaps", "--model", SMOLLM2, "--count", "20"),
     "gaps-tiny-llama": ("gaps", "--model", TINY, "--task", "tiny-facts", "--count", "60"),
 }
