@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 from speed import page
-from speed.measure import PEERS, ROOT, TABLES, Bench, machine_facts
+from speed.measure import PEERS, ROOT, TABLES, Tables, machine_facts
 
 from minillm.bench import faster_dtype
 
@@ -38,7 +38,7 @@ def main() -> None:
     found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     if not arguments.page:
         dtype = getattr(torch, arguments.dtype) if arguments.dtype else faster_dtype()
-        bench = Bench(arguments.model, dtype, arguments.repeats, (PEERS / "bin/python").exists())
+        bench = Tables(arguments.model, dtype, arguments.repeats, (PEERS / "bin/python").exists())
         facts = machine_facts(bench)
         print(json.dumps(facts))
         for name in arguments.only or TABLES:

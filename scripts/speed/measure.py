@@ -46,33 +46,31 @@ PAUSE = 0.05
 Row = dict[str, Any]
 
 
-class Bench:
+class Tables:
     """One run: the models, the peers, and how often each thing is measured."""
 
     def __init__(self, folder: Path, dtype: torch.dtype, repeats: int, with_peers: bool) -> None:
         self.folder, self.dtype, self.repeats = folder, dtype, repeats
+        self.dtype_name = str(dtype).removeprefix("torch.")
         self.model: LoadedModel = load(folder, dtype=dtype)
-        generator = torch.Generator().manual_seed(0)
-        size = (LONGEST + 128,)
-        vocabulary = self.model.config.vocab_size
-        self.tokens: list[int] = torch.randint(vocabulary, size, generator=generator).tolist()
-        self.ours = Ours(self.model.transformer, self.tokens)
+        self.ours = self.of(self.model.transformer)
         self.machine = Machine.measured(dtype, repeats)
         self.with_peers = with_peers
         self.peers: dict[str, PeerProcess] = {}
 
+    def of(self, model: Transformer) -> Ours:
+        return Ours(model, LONGEST + 128, self.repeats)
+
     def start_peers(self) -> None:
         if self.with_peers and not self.peers:
-            name = str(self.dtype).removeprefix("torch.")
             self.peers = {
                 "transformers": self.peer("transformers", self.folder),
-                "llama.cpp": self.peer("llama.cpp", self.twin(name)),
+                "llama.cpp": self.peer("llama.cpp", self.twin(self.dtype_name)),
             }
 
     def peer(self, name: str, model: Path) -> PeerProcess:
-        dtype = str(self.dtype).removeprefix("torch.")
-        tokens, threads = self.tokens, torch.get_num_threads()
-        return PeerProcess(PEERS / "bin/python", name, model, dtype, threads, tokens)
+        tokens, threads = self.ours.tokens, torch.get_num_threads()
+        return PeerProcess(PEERS / "bin/python", name, model, self.dtype_name, threads, tokens)
 
     def twin(self, kind: str) -> Path:
         target, source = BUILD / f"{kind}.gguf", self.folder.with_suffix(".gguf")
@@ -119,22 +117,19 @@ class Bench:
         for cached, news in REUSE:
             for peer in self.peers.values():
                 peer.ask("fill", cached)
-            rows += [self._reuse(cached, new, self._whole(cached), True) for new in news]
+            whole = self._whole(self.ours, cached)
+            rows += [self._reuse(cached, new, whole, True) for new in news]
         return rows
 
     def long_reuse(self) -> list[Row]:
-        whole = self._whole(LONGEST, repeats=1)
+        whole = self._whole(self.ours, LONGEST, repeats=1)
         return [self._reuse(LONGEST, new, whole, False) for new in LONG_REUSE]
 
-    def _whole(self, cached: int, repeats: int = 3) -> float:
-        """Seconds of a full prefill of the modules alone: less than all of a prompt takes."""
-        times = []
-        for _ in range(repeats):
-            started = time.perf_counter()
-            self.ours.fill(cached)
-            times.append(time.perf_counter() - started)
-        self.ours.cut(cached, USUAL)
-        return statistics.median(times)
+    def _whole(self, ours: Ours, cached: int, repeats: int = 3) -> float:
+        """Seconds of a full prefill of the usual modules alone: less than all of a prompt takes."""
+        seconds = statistics.median(ours.keep(cached) for _ in range(repeats))
+        ours.cut(cached, USUAL)
+        return seconds
 
     def _reuse(self, cached: int, new: int, whole: float, beside_peers: bool) -> Row:
         runs = {
@@ -160,7 +155,7 @@ class Bench:
         }
 
     def growth(self) -> list[Row]:
-        self.ours.fill(LONGEST)
+        self.ours.keep(LONGEST)
         rows = []
         for cached in GROWTH:
             self.ours.cut(cached, USUAL)
@@ -173,7 +168,7 @@ class Bench:
         return rows
 
     def modules(self) -> list[Row]:
-        self.ours.fill(4000)
+        self.ours.keep(4000)
 
         def first(count: int) -> float:
             self.ours.cut(4000, count)
@@ -191,16 +186,17 @@ class Bench:
 
     def decode(self) -> list[Row]:
         self.start_peers()
-        small = Ours(load(self.folder, dtype=self.dtype, weights="int8").transformer, self.tokens)
-        of_int8 = {"int8 ours": small}
+        small = self.of(load(self.folder, dtype=self.dtype, weights="int8").transformer)
         eight = self.peer("llama.cpp", self.twin("int8")) if self.peers else None
         rows = []
         for length in DECODE:
             for peer in (*self.peers.values(), *([eight] if eight else [])):
                 peer.ask("fill", length)
+            for one in (self.ours, small):
+                one.fill(length)
             runs: dict[str, Callable[[], float]] = {"ours": partial(self.ours.decode, length)}
             runs |= {name: partial(peer_decode, peer, length) for name, peer in self.peers.items()}
-            runs |= {name: partial(one.decode, length) for name, one in of_int8.items()}
+            runs["int8 ours"] = partial(small.decode, length)
             if eight:
                 runs["Q8_0 llama.cpp"] = partial(peer_decode, eight, length)
             found = self.in_turn(runs)
@@ -217,14 +213,9 @@ class Bench:
         """Random models of SmolLM2's size, in the wiring of each family."""
         rows: list[Row] = []
         for name, config in self._shapes().items():
-            ours = Ours(random_model(config, self.dtype), self.tokens)
-            ours.fill(4000)
-            ours.cut(4000, USUAL)
-            runs = {"full": partial(ours.full, 4000), "copied": partial(ours.copied, 32)}
-            full = self.in_turn({"full": runs["full"]}, 1)["full"]
-            ours.fill(4000)
-            ours.cut(4000, USUAL)
-            copied = self.in_turn({"copied": runs["copied"]})["copied"]
+            ours = self.of(random_model(config, self.dtype))
+            full = self._whole(ours, 4000)
+            copied = self.in_turn({"copied": partial(ours.copied, 32)})["copied"]
             rows.append(
                 {
                     "family": name,
@@ -283,7 +274,7 @@ class Bench:
         rows = []
         for weights in ("plain", "packed", "int8"):
             command = ["-m", "minillm", "bench", str(self.folder), "--json", "--weights", weights]
-            command += ["--dtype", str(self.dtype).removeprefix("torch."), "--length", "1"]
+            command += ["--dtype", self.dtype_name, "--length", "1"]
             times, peaks = [], []
             for _ in range(4):
                 done = subprocess.run([sys.executable, *command], capture_output=True, check=True)
@@ -298,7 +289,7 @@ class Bench:
 
     def where(self) -> list[Row]:
         """Where the time of a first token goes: 4,000 reused and 32 new, copied."""
-        self.ours.fill(4000)
+        self.ours.keep(4000)
         self.ours.cut(4000, USUAL)
         self.ours.copied(32)
         with torch.profiler.profile() as profile:
@@ -340,20 +331,20 @@ def random_model(config: ModelConfig, dtype: torch.dtype) -> Transformer:
 
 
 TABLES = {
-    "prefill": Bench.prefill,
-    "reuse": Bench.reuse,
-    "long_reuse": Bench.long_reuse,
-    "growth": Bench.growth,
-    "modules": Bench.modules,
-    "decode": Bench.decode,
-    "families": Bench.families,
-    "encoding": Bench.encoding,
-    "loading": Bench.loading,
-    "where": Bench.where,
+    "prefill": Tables.prefill,
+    "reuse": Tables.reuse,
+    "long_reuse": Tables.long_reuse,
+    "growth": Tables.growth,
+    "modules": Tables.modules,
+    "decode": Tables.decode,
+    "families": Tables.families,
+    "encoding": Tables.encoding,
+    "loading": Tables.loading,
+    "where": Tables.where,
 }
 
 
-def machine_facts(bench: Bench) -> dict[str, Any]:
+def machine_facts(bench: Tables) -> dict[str, Any]:
     """What a figure depends on: stands beside every table."""
     return {
         "processor": platform.processor() or platform.machine(),
@@ -361,7 +352,7 @@ def machine_facts(bench: Bench) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "model": bench.model.name,
-        "dtype": str(bench.dtype).removeprefix("torch."),
+        "dtype": bench.dtype_name,
         "repeats": bench.repeats,
         **{f"{name}, G/s": value / 1e9 for name, value in asdict(bench.machine).items()},
     }

@@ -8,34 +8,32 @@ from itertools import pairwise
 
 import torch
 
+from minillm.bench import Bench
 from minillm.generate import prefill
 from minillm.kv import KVSegment, Placed
-from minillm.model import ForwardPlan, Run, Transformer
+from minillm.model import ForwardPlan, Run
 from speed.peer import STEPS
 
 
-class Ours:
-    """A model and a warm buffer. Each measurement gives seconds; `fill` comes before `reuse`."""
-
-    def __init__(self, model: Transformer, tokens: Sequence[int]) -> None:
-        self.model, self.tokens = model, tokens
-        self.cache = model.new_cache(len(tokens))
-        self.modules: list[Placed] = []
+class Ours(Bench):
+    """Each measurement gives the seconds of one run; `keep` comes before those with modules."""
 
     def full(self, length: int) -> float:
         """A full prefill."""
-        self.cache.clear()
-        return self._prefill(range(length))
+        started = time.perf_counter()
+        self.fill(length)
+        return time.perf_counter() - started
 
-    def fill(self, length: int) -> None:
-        """Keep the states of the first tokens, to be cut into modules."""
-        self.full(length)
+    def keep(self, length: int) -> float:
+        """A full prefill of the first tokens, whose states can then be cut into modules."""
+        seconds = self.full(length)
         self.states: KVSegment = self.cache.segment(0, length)
+        return seconds
 
     def cut(self, cached: int, modules: int) -> None:
-        """The modules of the prompts to come: so many, of `cached` tokens together."""
+        """Sets the modules of the prompts to come: so many, of `cached` tokens together."""
         edges = [cached * part // modules for part in range(modules + 1)]
-        self.modules = [
+        self.modules: Sequence[Placed] = [
             Placed(self.states, self.states.origin, start, stop) for start, stop in pairwise(edges)
         ]
         self.cached = cached
@@ -49,7 +47,9 @@ class Ours:
         """The first token of a prompt whose modules the buffer holds from the time before."""
         started = time.perf_counter()
         self.cache.bring(self.modules)
-        return time.perf_counter() - started + self._prefill(range(self.cached, self.cached + new))
+        positions = range(self.cached, self.cached + new)
+        prefill(self.model, self.cache, self.tokens[:new], positions)
+        return time.perf_counter() - started
 
     def assembly(self) -> float:
         """The copying alone."""
@@ -59,17 +59,10 @@ class Ours:
         return time.perf_counter() - started
 
     def decode(self, length: int) -> float:
-        """A token after `length` others, the mean of the next `STEPS`."""
-        if self.cache.num_slots < length:
-            self.full(length)
+        """A token after `length` others, which `fill` has left there, the mean of `STEPS`."""
         self.cache.truncate(length)
         started = time.perf_counter()
         for place in range(length, length + STEPS):
             token, position = torch.tensor([7]), torch.tensor([place])
             self.model(token, position, ForwardPlan([Run(self.cache, 1)], [0]))
         return (time.perf_counter() - started) / STEPS
-
-    def _prefill(self, positions: range) -> float:
-        started = time.perf_counter()
-        prefill(self.model, self.cache, [self.tokens[p] for p in positions], positions)
-        return time.perf_counter() - started
