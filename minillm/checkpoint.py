@@ -27,7 +27,7 @@ from minillm.config_file import CheckpointConfig, load_config
 from minillm.errors import IntegrityError, LoadError, shown
 from minillm.families import FAMILIES, num_parameters
 from minillm.families.base import Weight
-from minillm.linear import KINDS, FastLinear, Weights, can_pack
+from minillm.linear import INTEGERS, KINDS, FastLinear, Weights, can_pack
 from minillm.model import Transformer
 from minillm.tokenizer import Tokenizer, load_tokenizer
 from minillm.weights_file import WeightsFile, open_weights, sha256_of
@@ -50,7 +50,7 @@ class LoadedModel:
 
     def __repr__(self) -> str:
         model = self.transformer
-        runs = f"{str(model.dtype).removeprefix('torch.')} on {model.device}"
+        runs = f"{model.dtype_name} on {model.device}"
         size = num_parameters(self.config)
         return f"<LoadedModel {self.name!r}: {self.config.family}, {size:,} parameters, {runs}>"
 
@@ -116,7 +116,7 @@ def _kind(
     weights: Weights, dtype: torch.dtype | None, device: torch.device | str
 ) -> type[FastLinear] | None:
     """What takes the place of `nn.Linear`; None where nothing does."""
-    if weights in ("int8", "int4") and torch.device(device).type != "cpu":
+    if weights in INTEGERS and torch.device(device).type != "cpu":
         raise LoadError(f"{weights} weights are for a CPU, this is {device}; take plain ones")
     if weights == "packed" and not (dtype and can_pack(dtype, device)):
         return None
@@ -151,6 +151,6 @@ def _check(file: WeightsFile, table: Mapping[str, Weight], path: Path) -> None:
 def fingerprint(stored: CheckpointConfig, weights: Weights = "plain") -> str:
     """What tells models apart: their weights and their shape, not the dtype that they run in."""
     shape = json.dumps(dataclasses.asdict(stored.model), sort_keys=True)
-    if weights in ("int8", "int4"):
+    if weights in INTEGERS:
         shape += f"\n{weights}"
     return hashlib.sha256(f"{stored.weights_sha256}\n{shape}".encode()).hexdigest()

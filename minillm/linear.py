@@ -19,6 +19,9 @@ from torch.nn import functional as F
 
 Weights = Literal["plain", "packed", "int8", "int4"]
 
+INTEGERS: tuple[Weights, ...] = ("int8", "int4")
+"""What is rounded: other weights, and another model."""
+
 GROUP = 32
 """Weights of a row that share a scale in int4: so many as in the GGUF formats Q4_0 and Q4_1."""
 

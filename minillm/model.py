@@ -82,6 +82,11 @@ class Transformer(nn.Module):
         return self.embedding.weight.dtype
 
     @property
+    def dtype_name(self) -> str:
+        """As the command line and JSON spell it: `float32`."""
+        return str(self.dtype).removeprefix("torch.")
+
+    @property
     def device(self) -> torch.device:
         return self.embedding.weight.device
 

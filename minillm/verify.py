@@ -83,7 +83,7 @@ def verify(model: LoadedModel, folder: Path) -> Verified:
         if found is not None and not found <= limit:  # NaN is above any limit
             raise IntegrityError(
                 f"{folder}: logits of {way} are off by {found:.2g} of their range, expected at "
-                f"most {limit} in {str(model.transformer.dtype).removeprefix('torch.')}"
+                f"most {limit} in {model.transformer.dtype_name}"
             )
     return Verified(sum(map(len, golden.rows)), prefill, decode, limit)
 

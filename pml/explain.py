@@ -36,7 +36,7 @@ def explain(cache: PromptCache, plan: PromptPlan) -> dict[str, object]:
         "layout": plan.layout,
         "attention": plan.attention,
         "model": cache.model.name,
-        "dtype": str(cache.model.transformer.dtype).removeprefix("torch."),
+        "dtype": cache.model.transformer.dtype_name,
         "spans": [
             {
                 "index": index,

@@ -50,12 +50,11 @@ def gate(
     items = task.items(None, None, 1, max(questions, OTHERS))
     laws = [*_laws(model, task, items[:OTHERS])]
     rows = _asked(model, task, items[:questions], end, progress)
-    dtype = str(model.transformer.dtype).removeprefix("torch.")
     card = Card(
         model.name,
         model.fingerprint,
         model.tokenizer.fingerprint,
-        dtype,
+        model.transformer.dtype_name,
         {"pml": version("modular-prompt-cache"), "torch": torch.__version__},
         task.name,
         rows[0].items,

@@ -53,7 +53,7 @@ class SegmentSource:
 
     def key_of(self, state: State) -> SegmentKey:
         model = self._model
-        dtype = str(model.transformer.dtype).removeprefix("torch.")
+        dtype = model.transformer.dtype_name
         names = (model.fingerprint, model.tokenizer.fingerprint)
         return segment_key(*names, dtype, self.store.codec.name, self._namespace_of(state), state)
 

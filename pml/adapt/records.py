@@ -85,12 +85,7 @@ KINDS = (
             Fact("{} likes {} best.", "What does {} like best?", "{} likes", DISHES),
             Fact("{} is married to {}.", "Who is married to {}?", "{} is married to", _person),
             Fact("{} spent a year in {}.", "Where was {} for a year?", "{} was in", LANDS),
-            Fact(
-                "{} has the badge {}.",
-                "What is the badge of {}?",
-                "The badge is",
-                CODE,
-            ),
+            Fact("{} has the badge {}.", "What is the badge of {}?", "The badge is", CODE),
         ),
     ),
     Kind(
@@ -101,12 +96,7 @@ KINDS = (
             Fact("{} lies on the river {}.", "On which river is {}?", "{} lies on the", _village),
             Fact("{} is known for its {}.", "What is {} known for?", "{} is known for its", GOODS),
             Fact("The mayor of {} is {}.", "Who is the mayor of {}?", "The mayor is", _person),
-            Fact(
-                "{} was founded in {}.",
-                "When was {} founded?",
-                "{} was founded in",
-                YEAR,
-            ),
+            Fact("{} was founded in {}.", "When was {} founded?", "{} was founded in", YEAR),
             Fact("{} holds its fair in {}.", "When is the fair of {}?", "The fair is in", MONTHS),
         ),
     ),

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from tiny_model import write_checkpoint
 
-from minillm import LoadedModel, LoadError, ModelConfig, Transformer, load
+from minillm import LoadedModel, LoadError, Transformer, load
 from minillm.families.mpt import MPTConfig
 from minillm.generate import Cancelled
 from minillm.sampling import Sampling
@@ -193,20 +193,13 @@ def test_a_schema_edited_meanwhile_is_for_later_chats(cache: PromptCache) -> Non
 def test_states_that_cannot_be_moved_are_refused_before_anything_is_computed(
     model: LoadedModel,
 ) -> None:
-    config = ModelConfig(
+    config = replace(
+        model.config,
         family="mpt",
-        vocab_size=model.config.vocab_size,
-        hidden_size=16,
-        intermediate_size=16,
-        num_layers=1,
-        num_heads=2,
-        num_kv_heads=2,
-        head_dim=8,
-        max_positions=128,
-        norm_eps=1e-5,
-        position_scheme="learned",
-        tie_embeddings=True,
         family_config=MPTConfig(False),
+        num_kv_heads=model.config.num_heads,
+        position_scheme="learned",
+        rotary_dim=0,
     )
     bound = replace(model, config=config, transformer=Transformer(config))
     cache = PromptCache(bound)
