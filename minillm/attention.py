@@ -48,16 +48,17 @@ def attend(q: Tensor, layer: int, sight: Sight, scale: float | None = None) -> T
 
     q (T + X, H, D) are those queries, and behind them the X that `sight.turned` asks for.
 
-    The G query heads of a key/value head are folded into the rows of one matrix product, whose
-    scores go into one buffer that all blocks and layers reuse. With few queries over many keys,
-    which is what reuse makes of a prompt, this takes a third of the time of
-    `scaled_dot_product_attention` on a CPU (`make bench`).
+    The G query heads of a key/value head are folded into the rows of one matrix product. Few
+    queries leave their scores in one buffer that all blocks and layers reuse; many go to the flash
+    kernel. `sight` decides by shape (`docs/performance.md` has the measurements).
     """
     H, D = q.shape[1:]
     T, K, G = sight.num_tokens, sight.kv_heads, sight.group
     scale = D**-0.5 if scale is None else scale
     q = (q * scale).view(-1, K, G, D).transpose(0, 1).flatten(1, 2)  # (K, (T + X)·G, D)
     out = q.new_empty(K, T * G, D)
+    for flash in sight.flash:
+        flash.attend(q, layer, out)
     for block in sight.blocks:
         for heads in block.heads:
             _weigh(q, layer, block, heads)

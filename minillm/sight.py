@@ -9,23 +9,32 @@ product; beside it each run's queries meet the keys of its own cache:
     run 3   ████████   ██░░░
 
 One softmax over a row, and the same rectangles the other way round for the values: exact, and no
-partial results to be merged (the idea is Hydragen's, Juravsky et al. 2024, arXiv 2402.05099).
+partial results to be merged (the idea is Hydragen's, Juravsky et al. 2024, arXiv 2402.05099). Runs
+of many tokens are blocks by themselves, for the flash kernel.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from minillm.flash import FlashBlock, FlashPart
 from minillm.kv import KVCache
 from minillm.visibility import Visibility
 
 ROWS = 256
 """Score rows computed at a time, so that a block of scores stays in the processor's cache."""
+
+FLASH, FLASH_ROWS = 192, 768
+"""Score rows of a run from which on the flash kernel is faster on a CPU, and so many at a time: it
+computes that many in blocks of its largest size, and keys that only later ones see are left out."""
+
+FEW = 24
+"""Score rows up to which all heads of a run are taken at once."""
 
 SMALL = 1 << 20
 """Scores up to which a block of several runs takes all heads at once: fewer, larger calls."""
@@ -93,17 +102,33 @@ class Sight:
 
     def __init__(self, runs: Sequence[Queries], kv_heads: int, group: int, dtype: torch.dtype):
         self.kv_heads, self.group, self._dtype = kv_heads, group, dtype
-        step = max(1, ROWS // group)
-        stacks = _stacked(_pieces(runs, step), step)
         self._device = runs[0].visibility.mask.device
-        size = max(self._num_scores(stack) for stack in stacks)
+        step = max(1, ROWS // group)
+        stacks = _stacked(_pieces(runs, self._step), step)
+        explicit = [stack for stack in stacks if not self._is_flash(stack)]
+        size = max(map(self._num_scores, explicit), default=0)
         self._scratch = torch.empty(size, dtype=dtype, device=self._device)
         self.num_tokens = sum(run.num_tokens for run in runs)
         self.turned: list[tuple[int, int]] = []
-        self.blocks = [self._block(stack) for stack in stacks]
+        self.flash = [self._flash(stack[0]) for stack in stacks if self._is_flash(stack)]
+        self.blocks = [self._block(stack) for stack in explicit]
+
+    def _suits_flash(self, run: Queries, num_tokens: int) -> bool:
+        is_plain = run.bias is None or self.group == 1
+        return is_plain and num_tokens * self.group >= FLASH and self._device.type == "cpu"
+
+    def _step(self, run: Queries) -> int:
+        """Tokens of a run in a piece, at most."""
+        rows = FLASH_ROWS if self._suits_flash(run, run.num_tokens) else ROWS
+        return max(1, rows // self.group)
+
+    def _is_flash(self, stack: list[_Piece]) -> bool:
+        return len(stack) == 1 and self._suits_flash(stack[0].run, stack[0].num_tokens)
 
     def _all_heads(self, stack: list[_Piece]) -> bool:
-        return len(stack) > 1 and _area(stack) * self.group * self.kv_heads <= SMALL
+        num_scores = _area(stack) * self.group * self.kv_heads
+        is_small = len(stack) > 1 or stack[0].num_tokens * self.group <= FEW
+        return is_small and num_scores <= SMALL
 
     def _num_scores(self, stack: list[_Piece]) -> int:
         heads = self.kv_heads if self._all_heads(stack) else 1
@@ -149,7 +174,16 @@ class Sight:
     def _products(
         self, first: int, num_tokens: int, cache: KVCache, num_slots: int, place: Tensor
     ) -> Iterator[Part]:
-        """The scores of some tokens over the first slots of a cache, stretch by stretch."""
+        """The scores of some tokens over the first slots of a cache."""
+        for rows, start, stop in self._meetings(first, num_tokens, cache, num_slots):
+            keys, _ = cache.states(start, stop)
+            yield Part(rows, keys, place[..., start:stop])
+
+    def _meetings(
+        self, first: int, num_tokens: int, cache: KVCache, num_slots: int
+    ) -> Iterator[tuple[slice, int, int]]:
+        """The first slots of a cache, stretch by stretch, behind the rows of the queries that meet
+        them: those of the tokens themselves, or turned ones."""
         for stretch in cache.stretches():
             stop = min(stretch.stop, num_slots)
             if stretch.start >= stop:
@@ -158,8 +192,37 @@ class Sight:
             if stretch.distance:
                 rows = self._rows(self.num_tokens + len(self.turned), num_tokens)
                 self.turned += [(first + i, stretch.distance) for i in range(num_tokens)]
-            keys, _ = cache.states(stretch.start, stop)
-            yield Part(rows, keys, place[..., stretch.start : stop])
+            yield rows, stretch.start, stop
+
+    def _flash(self, piece: _Piece) -> FlashBlock:
+        """The parts are cut where keys lie in another way, and where the first key is hidden."""
+        parts, run, shared = list[FlashPart](), piece.run, piece.num_shared
+        for cache, first, last in ((run.base, 0, shared), (run.cache, shared, piece.columns)):
+            if cache is None:
+                continue
+            meetings = self._meetings(piece.first, piece.num_tokens, cache, last - first)
+            for rows, start, stop in meetings:
+                edge = min(max(piece.num_free - first, start), stop)
+                for part in (slice(start, edge), slice(edge, stop)):
+                    if part.start < part.stop:
+                        states = cache.states(part.start, part.stop)
+                        columns = slice(first + part.start, first + part.stop)
+                        parts.append(FlashPart(rows, *states, *self._masks(piece, columns)))
+        return FlashBlock(self._rows(piece.first, piece.num_tokens), parts)
+
+    def _masks(self, piece: _Piece, columns: slice) -> tuple[Tensor | None, Tensor | None]:
+        """What to add to the scores of a part, and the rows that see none of its keys."""
+        mask = blind = None
+        if columns.stop > piece.num_free:
+            free = piece.num_free
+            seen = piece.seen[:, columns.start - free : columns.stop - free]
+            seen = seen.repeat_interleave(self.group, dim=0)
+            mask = torch.zeros(1, 1, *seen.shape, dtype=self._dtype).masked_fill_(~seen, -math.inf)
+            blind = ~seen.any(dim=1)
+        if piece.run.bias is not None:
+            bias = piece.run.bias[:, None, columns]
+            mask = bias[None] if mask is None else mask + bias
+        return mask, blind if blind is not None and blind.any() else None
 
     def _hidden(self, stack: list[_Piece], by_token: Tensor) -> tuple[Tensor, Tensor] | None:
         """The scores from the first key on that not all queries see, and -inf for those unseen."""
@@ -201,13 +264,13 @@ class _Piece:
         return self.run.base.num_slots if self.run.base else 0
 
 
-def _pieces(runs: Sequence[Queries], step: int) -> Iterator[_Piece]:
-    """The runs' queries in pieces of equal size, at most `step`."""
+def _pieces(runs: Sequence[Queries], step: Callable[[Queries], int]) -> Iterator[_Piece]:
+    """Each run's queries in pieces of equal size, at most its `step`."""
     first = 0
     for run in runs:
         mask, free = run.visibility.mask, run.visibility.num_free
         shared = run.base.num_slots if run.base else 0
-        size = math.ceil(run.num_tokens / math.ceil(run.num_tokens / step))
+        size = math.ceil(run.num_tokens / math.ceil(run.num_tokens / step(run)))
         for rows in torch.split(mask, size):
             seen = rows.any(dim=0).nonzero() if rows.shape[1] else rows
             columns = max(shared, free + int(seen[-1]) + 1 if seen.numel() else free)

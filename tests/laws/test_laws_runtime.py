@@ -344,6 +344,9 @@ def test_law_07_readable_attention_equals_fast_attention(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(minillm.sight, "ROWS", data.draw(st.integers(1, 120)))
         patch.setattr(minillm.sight, "SMALL", data.draw(st.sampled_from((0, 1000, 1 << 20))))
+        patch.setattr(minillm.sight, "FEW", data.draw(st.sampled_from((0, 24))))
+        patch.setattr(minillm.sight, "FLASH", data.draw(st.sampled_from((1, 9, 192))))
+        patch.setattr(minillm.sight, "FLASH_ROWS", data.draw(st.integers(1, 120)))
         together = attend(torch.cat(queries), 0, Sight(runs, kv_heads, group, dtype))
     for q, run, fast in zip(queries, runs, together.split([len(q) for q in queries]), strict=True):
         caches = [cache for cache in (run.base, run.cache) if cache]
