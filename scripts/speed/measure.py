@@ -134,6 +134,7 @@ class Tables:
     def _reuse(self, cached: int, new: int, whole: float, beside_peers: bool) -> Row:
         runs = {
             "copied": partial(self.ours.copied, new),
+            "moved": partial(self.ours.moved, new),
             "kept": partial(self.ours.kept, new),
             "copies alone": self.ours.assembly,
         }
@@ -150,21 +151,25 @@ class Tables:
             "limit, ms": limit * 1e3,
             "full / copied": whole / found["copied"],
             "full / kept": whole / found["kept"],
+            "moved / copied": found["moved"] / found["copied"],
             "copied / limit": found["copied"] / limit,
             "copy, of the bandwidth": num_bytes / found["copies alone"] / self.machine.copy,
         }
 
     def growth(self) -> list[Row]:
         self.ours.keep(LONGEST)
+
+        def first(cached: int) -> float:
+            self.ours.cut(cached, USUAL)
+            return self.ours.copied(32)
+
+        found = self.in_turn({str(cached): partial(first, cached) for cached in GROWTH})
         rows = []
         for cached in GROWTH:
-            self.ours.cut(cached, USUAL)
-            found = self.in_turn({"copied": partial(self.ours.copied, 32)})["copied"]
-            rows.append({"reused": cached, "first token, ms": found * 1e3})
-        for row in rows:
-            repeats = 3 if row["reused"] <= 2000 else 1
-            full = self.in_turn({"full": partial(self.ours.full, row["reused"])}, repeats)
-            row["full prefill, ms"] = full["full"] * 1e3
+            repeats = 3 if cached <= 2000 else 1
+            full = self.in_turn({"full": partial(self.ours.full, cached)}, repeats)["full"]
+            times = {"first token, ms": found[str(cached)] * 1e3, "full prefill, ms": full * 1e3}
+            rows.append({"reused": cached, **times})
         return rows
 
     def modules(self) -> list[Row]:

@@ -14,6 +14,9 @@ from minillm.kv import KVSegment, Placed
 from minillm.model import ForwardPlan, Run
 from speed.peer import STEPS
 
+MOVED = 8
+"""Positions from one module's move to the next one's."""
+
 
 class Ours(Bench):
     """Each measurement gives the seconds of one run; `keep` comes before those with modules."""
@@ -33,21 +36,35 @@ class Ours(Bench):
     def cut(self, cached: int, modules: int) -> None:
         """Sets the modules of the prompts to come: so many, of `cached` tokens together."""
         edges = [cached * part // modules for part in range(modules + 1)]
-        self.modules: Sequence[Placed] = [
-            Placed(self.states, self.states.origin, start, stop) for start, stop in pairwise(edges)
+        self.modules = [self._placed(start, stop) for start, stop in pairwise(edges)]
+        self.moved_modules = [
+            self._placed(start, stop, MOVED * (number + 1))
+            for number, (start, stop) in enumerate(pairwise(edges))
         ]
         self.cached = cached
+
+    def _placed(self, start: int, stop: int, distance: int = 0) -> Placed:
+        return Placed(self.states, self.states.origin + distance, start, stop)
 
     def copied(self, new: int) -> float:
         """The first token of a prompt whose modules are copied into the buffer."""
         self.cache.clear()
         return self.kept(new)
 
+    def moved(self, new: int) -> float:
+        """As `copied`, with each module elsewhere than it was encoded, by another distance."""
+        self.cache.clear()
+        return self._first(new, self.moved_modules)
+
     def kept(self, new: int) -> float:
         """The first token of a prompt whose modules the buffer holds from the time before."""
+        return self._first(new, self.modules)
+
+    def _first(self, new: int, modules: Sequence[Placed]) -> float:
         started = time.perf_counter()
-        self.cache.bring(self.modules)
-        positions = range(self.cached, self.cached + new)
+        self.cache.bring(modules)
+        start = self.cached + modules[-1].distance
+        positions = range(start, start + new)
         prefill(self.model, self.cache, self.tokens[:new], positions)
         return time.perf_counter() - started
 
