@@ -10,19 +10,15 @@ from torch import Tensor
 
 from minillm.answer import Answer, Delta, check_max_tokens
 from minillm.kv import KVCache
-from minillm.model import ForwardPlan, Run, Transformer
+from minillm.model import Cancelled, ForwardPlan, Run, Transformer
 from minillm.sampling import Sampling
 
 if TYPE_CHECKING:
     from minillm.checkpoint import LoadedModel
 
-CHUNK = 256
-"""New tokens of one text in one forward at most: after each, a prefill can be cancelled. Larger
-chunks are no faster and hold more memory."""
-
-
-class Cancelled(Exception):
-    """The caller said so; the cache is as it was before."""
+CHUNK = 1024
+"""New tokens of one text in one forward at most. With SmolLM2 in float32 on two cores, 256, 512,
+1,024 and 2,048 tokens at a time take 14.9, 13.5, 13.1 and 16.1 seconds for 4,096."""
 
 
 def never() -> bool:
@@ -43,8 +39,8 @@ def prefill(
 
     The positions must ascend, so that every token's predecessors are in the cache before it.
     Where keys depend on the length of the whole text it is one chunk. `progress` is told the
-    number of tokens of each finished chunk. `cancelled` is asked before each chunk: raises
-    `Cancelled`, and leaves nothing of the tokens in the cache, as any other error does.
+    number of tokens of each finished chunk. `cancelled` is asked before each layer of each chunk:
+    raises `Cancelled`, and leaves nothing of the tokens in the cache, as any other error does.
     """
     if not tokens:
         raise ValueError("there is no token to compute, so there are no logits")
@@ -53,13 +49,12 @@ def prefill(
     chunk = len(tokens) if model.config.follows_length else CHUNK
     try:
         for start in range(0, len(tokens), chunk):
-            if cancelled():
-                raise Cancelled
             ids = torch.tensor(tokens[start : start + chunk], device=model.device)
             at = torch.tensor(positions[start : start + chunk], device=model.device)
             last = start + chunk >= len(tokens)
             runs = [Run(cache, len(ids), base=base)]
-            logits = model(ids, at, ForwardPlan(runs, [len(ids) - 1] if last else []))
+            logits_of = [len(ids) - 1] if last else []
+            logits = model(ids, at, ForwardPlan(runs, logits_of, cancelled=cancelled))
             if progress:
                 progress(len(ids))
     except BaseException:

@@ -25,6 +25,10 @@ from minillm.sight import Queries, Sight
 from minillm.visibility import by_matrix, by_position
 
 
+class Cancelled(Exception):
+    """The caller said so; the caches are as they were before."""
+
+
 @dataclass(frozen=True)
 class Run:
     """`num_tokens` new tokens whose keys and values are appended to `cache`.
@@ -46,7 +50,8 @@ class ForwardPlan:
 
     `explicit` takes the readable attention instead of the fast one, which leaves the weights
     (H, n, S) of each layer and run in the list `weights`, if there is one. With `layers` only so
-    many blocks run: what they leave in the caches is wanted, the logits mean nothing.
+    many blocks run: what they leave in the caches is wanted, the logits mean nothing. `cancelled`
+    is asked before each block: the forward raises `Cancelled` where it says so.
     """
 
     runs: Sequence[Run]
@@ -54,6 +59,7 @@ class ForwardPlan:
     explicit: bool = False
     layers: int | None = None
     weights: list[Tensor] | None = None
+    cancelled: Callable[[], bool] | None = None
 
 
 class Transformer(nn.Module):
@@ -128,6 +134,8 @@ class Transformer(nn.Module):
         if self.position_embedding is not None:
             x = x + self.position_embedding(positions)
         for layer, block in enumerate(self.blocks[: plan.layers]):
+            if plan.cancelled and plan.cancelled():
+                raise Cancelled
             x = block(x, layer, facts)
         x = self.norm(x[list(plan.logits_of)])
         return F.linear(x, self.embedding.weight) if self.output is None else self.output(x)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from minillm.answer import Delta
-    from minillm.generate import Cancelled
+    from minillm.model import Cancelled
     from pml.batch import Batch
     from pml.chat import Chat
     from pml.completion import Completion, Timings, Usage

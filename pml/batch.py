@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from minillm.answer import Answer, Delta
-from minillm.generate import CHUNK, advance
+from minillm.generate import advance
 from minillm.kv import KVCache
 from minillm.model import ForwardPlan, Run
 from minillm.sampling import Sampling
@@ -29,6 +29,7 @@ from pml.library import Library
 from pml.plan import PromptPlan
 from pml.request import Request
 from pml.schemas import PromptSource
+from pml.steps import CHUNK
 
 Event = tuple[Request, Delta | Exception]
 """A piece of a request's answer, or the error that ended it."""

@@ -60,7 +60,7 @@ class Chat:
 
         `usage` and `plan` of the answer are of what the turn added, and of the chat up to it. All
         ids that were generated stay in the chat, those of a stop string too. Raises `PMLError` for
-        what is wrong with the turn, and `Cancelled`, asked at each token and each chunk of text.
+        what is wrong with the turn, and `Cancelled`, asked at each token and layer of a prefill.
         """
         started = time.perf_counter()
         opened, deltas = self._begin(turn, max_tokens, sampling, stop, cancelled)

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 import torch
 
-from minillm.generate import CHUNK
 from minillm.kv import KVCache, KVSegment, Placed
 from minillm.model import ForwardPlan, Run, Transformer
 from pml.context import Node, State
-from pml.steps import Steps
+from pml.steps import CHUNK, Steps
 
 TOGETHER = 512
 """Tokens in one forward over several states at most, what only one of them sees included.

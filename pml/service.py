@@ -16,7 +16,7 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from minillm.answer import Delta
-from minillm.generate import Cancelled
+from minillm.model import Cancelled
 from minillm.sampling import Sampling
 from pml.batch import Batch
 from pml.completion import Completion

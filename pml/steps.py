@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from typing import TypeVar
 
-from minillm.generate import Cancelled, never
+from minillm.generate import never
+from minillm.model import Cancelled
 
 T = TypeVar("T")
+
+CHUNK = 256
+"""Tokens of one text in a step at most: what others wait for."""
 
 Steps = Generator[tuple[str, int], None, T]
 """Yields the path of a span and how many of its tokens were just computed; 0 before the first.

@@ -8,9 +8,8 @@ from tiny_model import write_checkpoint
 
 import pml.encoder
 from minillm import LoadedModel, load
-from minillm.generate import Cancelled
 from minillm.kv import KVSegment, Placed
-from minillm.model import ForwardPlan, Transformer
+from minillm.model import Cancelled, ForwardPlan, Transformer
 from minillm.sampling import Sampling
 from pml import PMLError, PromptCache
 from pml.bases import Held, shared

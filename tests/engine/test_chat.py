@@ -9,7 +9,7 @@ from tiny_model import write_checkpoint
 
 from minillm import LoadedModel, LoadError, Transformer, load
 from minillm.families.mpt import MPTConfig
-from minillm.generate import Cancelled
+from minillm.model import Cancelled
 from minillm.sampling import Sampling
 from pml import PMLError, PromptCache
 from pml.chat import Chat

@@ -13,7 +13,7 @@ import torch
 from tiny_model import write_checkpoint
 
 from minillm import LoadedModel, load
-from minillm.generate import Cancelled
+from minillm.model import Cancelled
 from minillm.sampling import Sampling
 from pml import PMLError, PromptCache
 from pml.recompute import Recompute

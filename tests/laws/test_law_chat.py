@@ -25,8 +25,7 @@ from strategies import (
 )
 
 from minillm import kv, load
-from minillm.generate import Cancelled
-from minillm.model import Transformer
+from minillm.model import Cancelled, Transformer
 from minillm.sampling import Sampling
 from minillm.tokenizer import Tokenizer
 from pml.chat import Chat

@@ -14,10 +14,11 @@ from transformers import DynamicCache, LlamaForCausalLM
 
 from minillm import LoadedModel
 from minillm.answer import Answer
-from minillm.generate import CHUNK, decode
+from minillm.generate import decode
 from minillm.golden_file import load_golden
 from minillm.model import ForwardPlan, Run
 from minillm.tokenizer import Tokenizer
+from pml.steps import CHUNK
 
 pytestmark = pytest.mark.parity
 
@@ -59,7 +60,7 @@ def texts(tokenizer: Tokenizer) -> Iterator[tuple[str, list[int]]]:
 
 
 def ours_of(model: LoadedModel, tokens: list[int]) -> tuple[Tensor, list[int]]:
-    """Logits (T, V) of all tokens, chunked as `prefill` does it, and the greedy continuation."""
+    """Logits (T, V) of all tokens, in the chunks of a batch, and the greedy continuation."""
     cache = model.transformer.new_cache(len(tokens) + CONTINUED)
     parts = []
     for start in range(0, len(tokens), CHUNK):
