@@ -10,7 +10,10 @@ Nothing is stored, nothing reused. The engine is right when its logits equal the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from minillm.generate import prefill
@@ -19,30 +22,33 @@ from minillm.model import ForwardPlan, Run, Transformer
 from pml.plan import PromptPlan
 
 
-def oracle(
-    model: Transformer, plan: PromptPlan, generated: tuple[int, ...] = (), *, explicit: bool = True
-) -> Tensor:
-    """Logits (V,) of the prompt's last token, or of the last of the tokens `generated` after it.
+def oracle(model: Transformer, plan: PromptPlan, *, explicit: bool = True) -> Tensor:
+    """Logits (V,) of the prompt's last token.
 
     `explicit` takes the readable attention, whose memory grows with the square of the tokens;
     without it the same mask goes to the fast one.
     """
-    mask = torch.from_numpy(plan.visibility())
+    return answered_oracle(model, plan, (), explicit=explicit)[0]
+
+
+def answered_oracle(
+    model: Transformer, plan: PromptPlan, answer: Sequence[int], *, explicit: bool = True
+) -> Tensor:
+    """Logits (1 + len(answer), V) of the prompt's last token and of each token of its answer, which
+    sees what the prompt shows and the answer's earlier tokens."""
     seen = torch.tensor([s.kind != "ghost" for s in plan.spans for _ in s.tokens])
     positions = torch.tensor(plan.positions())
-    last = int(torch.where(seen, positions, -1).argmax())
-    for count in range(len(generated)):
-        seen = torch.cat((seen, torch.tensor([True])))
-        mask = torch.nn.functional.pad(mask, (0, 1, 0, 1))
-        mask[-1] = seen
-        last = len(seen) - 1
-        positions = torch.cat((positions, torch.tensor([plan.next_position + count])))
-    tokens = torch.tensor([*plan.tokens(), *generated])
+    last, first, stop = int(torch.where(seen, positions, -1).argmax()), len(seen), len(answer)
+    mask = F.pad(torch.from_numpy(plan.visibility()), (0, stop, 0, stop))
+    mask[first:, :first] = seen
+    mask[first:, first:] = torch.ones(stop, stop, dtype=torch.bool).tril()
+    behind = torch.arange(stop) + plan.next_position
+    tokens, positions = torch.tensor([*plan.tokens(), *answer]), torch.cat((positions, behind))
     device = model.device
     run = Run(model.new_cache(len(tokens)), len(tokens), mask.to(device))
-    forward = ForwardPlan([run], [last], explicit=explicit)
+    forward = ForwardPlan([run], [last, *range(first, len(tokens))], explicit=explicit)
     logits: Tensor = model(tokens.to(device), positions.to(device), forward)
-    return logits[-1]
+    return logits
 
 
 def full_prefill(

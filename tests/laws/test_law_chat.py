@@ -34,7 +34,7 @@ from pml.nodes import Prompt, PromptImport, PromptNode, PromptRole, PromptText, 
 from pml.plan import PromptPlan
 from pml.prompt import parse_turn
 from pml.recompute import NOTHING, Recompute
-from pml.reference import oracle
+from pml.reference import answered_oracle
 from pml.states import ATTENTIONS
 from pml.writer import write_schema
 
@@ -85,9 +85,10 @@ def answered(
         answer = talk.chat.send(turn, max_tokens=max_tokens)
     # Encoding gives no logits: these are of the turn's last token and of each token after it.
     assert len(logits) == len(answer.tokens) + (answer.finish_reason == "stop")
-    for count, found in enumerate(logits):
-        expected = oracle(model, answer.plan, answer.tokens[:count], explicit=False)
-        assert_same(found, expected, tolerance)
+    taken = answer.tokens[: len(logits) - 1]
+    expected = answered_oracle(model, answer.plan, taken, explicit=False)
+    for found, row in zip(logits, expected, strict=True):
+        assert_same(found, row, tolerance)
     assert_goes_on(before, answer.plan)
     assert_goes_on(answer.plan, talk.chat.plan)
     assert talk.chat.plan.selected() == [*answer.plan.selected(), *answer.tokens]

@@ -44,6 +44,7 @@ from pml.plan import PromptPlan
 from pml.prompt import parse_prompt
 from pml.recompute import NOTHING, Recompute
 from pml.resolve import Resolver
+from pml.schema import parse_schema
 from pml.states import ATTENTIONS, states_of
 from pml.writer import write_prompt
 
@@ -107,6 +108,10 @@ def test_law_09_packed_positions_are_accounted_for(
         return resolver.resolve(prompt)
 
     prompt, plan = fitted(planned, data.draw(prompts(schema, packed=True)))
+    check_packed(prompt, plan, layout, tokenizer)
+
+
+def check_packed(prompt: Prompt, plan: PromptPlan, layout: Layout, tokenizer: Tokenizer) -> None:
     spans = sorted((*plan.reused, *plan.fresh), key=lambda span: span.start)
     assert all(span.stop <= after.start for span, after in pairwise(spans)), "tokens overlap"
     assert plan.next_position == spans[-1].stop
@@ -121,7 +126,11 @@ def test_law_09_packed_positions_are_accounted_for(
     assert used == len(text) + given + sum(len(span.tokens) for span in own) - slots
     empty = plan.next_position - used
     assert empty <= slots - given, "a position is empty that is no slot's"
-    assert empty == slots - given or spans[-1].path != PROMPT
+    # A slot at the very end is not reached by `next_position` unless the prompt's last text is
+    # behind it: new text that ends the tag of an import stands before what its owner has left.
+    sections = [layout.sections[tag.path].spans for tag in asked.all()]
+    open_end = not asked.texts[-1] and any(s and s[-1].parameter is not None for s in sections)
+    assert empty == slots - given or spans[-1].path != PROMPT or open_end
 
     owners = {name_of(span.owner, span.parameter): span.owner for span in layout.spans}
     stand = [owners[span.path] for span in spans if span.path != PROMPT]
@@ -129,6 +138,20 @@ def test_law_09_packed_positions_are_accounted_for(
         found = [path[:depth] for path in stand if len(path) >= depth]
         wanted = [tag.path for tag in asked.all() if len(tag.path) == depth and _holds(tag, layout)]
         assert [path for path, _ in groupby(found)] == [path for path, _ in groupby(wanted)]
+
+
+def test_an_empty_slot_behind_the_last_text_is_no_gap() -> None:
+    """New text in the last import's tag, and behind it a slot of the schema that is left empty:
+    the answer goes on at the text."""
+    text = '<schema name="s"><module name="m">one</module><param name="p" len="3"/></schema>'
+    tokenizer = ByteTokenizer(bos=False)
+    layout = lay_out(parse_schema(text), tokenizer)
+    states = states_of(layout, "guaranteed", "packed")
+    resolver = Resolver(layout, states, "guaranteed", tokenizer, 16, "packed")
+    prompt = parse_prompt('<prompt schema="s" p=""><m>two</m></prompt>')
+    plan = resolver.resolve(prompt)
+    assert plan.next_position == 6
+    check_packed(prompt, plan, layout, tokenizer)
 
 
 def _new_texts(tag: Tag) -> Iterator[list[int]]:
