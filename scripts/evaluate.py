@@ -41,6 +41,7 @@ RUNS: dict[str, Run] = {
     "records-qualities": asked("records", 100),
     "records": asked("records", 55, modes=MORE),
     "adapted": asked("records", 55, "--teacher", SMOLLM2, model=ADAPTED),
+    "adapted-nq": asked("nq", 40, "--teacher", SMOLLM2, model=ADAPTED),
     "nq-qualities": asked("nq", 60),
     "nq": asked("nq", 20, modes=LEVERS),
     "xquad": asked("xquad", 40, "--documents", "3"),
@@ -79,7 +80,7 @@ def run(name: str) -> None:
     if task and not task.is_built_in and "PML_DATA" not in os.environ:
         note(f"{name}: skipped, PML_DATA names no folder of data")
         return
-    if name == "adapted" and not (ROOT / ADAPTED).exists():
+    if ADAPTED in command and not (ROOT / ADAPTED).exists():
         note(f"{name}: skipped, {ADAPTED} is not there: see docs/adapt.md")
         return
     note(f"{name}: pml {' '.join(command)}")
