@@ -22,8 +22,10 @@ from pml.eval.tasks import TASKS
 
 ROOT = Path(__file__).parents[1]
 PAGE, FOUND = ROOT / "docs" / "results.md", ROOT / "docs" / "results"
-SMOLLM2, TINY = "weights/smollm2-135m-instruct", "weights/tiny-llama"
+SMOLLM2, ADAPTED = "weights/smollm2-135m-instruct", "weights/smollm2-135m-adapted"
+TINY, FALCON = "weights/tiny-llama", "weights/tiny-falcon"
 QUALITIES = "full,fast,balanced,exact"
+PLAIN = "full,fast,isolated,scaffold,balanced,exact"
 LEVERS = "full,fast,isolated,fixed,joint,scaffold,balanced,exact,first-16,slots,after-8,attended-40"
 MORE = f"{LEVERS},both-30,attended-60,attended-20+values-15,fixed+values-30"
 
@@ -36,11 +38,21 @@ def asked(task: str, count: int, *more: str, modes: str = QUALITIES, model: str 
 
 
 RUNS: dict[str, Run] = {
+    "records-qualities": asked("records", 100),
     "records": asked("records", 55, modes=MORE),
+    "adapted": asked("records", 55, "--teacher", SMOLLM2, model=ADAPTED),
+    "adapted-nq": asked("nq", 40, "--teacher", SMOLLM2, model=ADAPTED),
+    "nq-qualities": asked("nq", 60),
     "nq": asked("nq", 20, modes=LEVERS),
-    "nq-qualities": asked("nq", 40),
-    "xquad": asked("xquad", 12, "--documents", "3"),
+    "xquad": asked("xquad", 40, "--documents", "3"),
+    "hotpot": asked("hotpot", 30),
+    "kv": asked("kv", 30, "--documents", "5"),
+    "banking77": asked("banking77", 30),
+    "qmsum": asked("qmsum", 6),
     "tiny-facts": asked("tiny-facts", 300, modes=LEVERS, model=TINY),
+    "tiny-falcon": asked("tiny-facts", 300, modes=LEVERS, model=FALCON),
+    "tiny-llama-modular": asked("tiny-facts", 300, modes=PLAIN, model=f"{TINY}-modular"),
+    "tiny-falcon-modular": asked("tiny-facts", 300, modes=PLAIN, model=f"{FALCON}-modular"),
     "gaps": ("gaps", "--model", SMOLLM2, "--count", "20"),
     "gaps-tiny-llama": ("gaps", "--model", TINY, "--task", "tiny-facts", "--count", "60"),
 }
@@ -67,6 +79,9 @@ def run(name: str) -> None:
     command, task = RUNS[name], TASKS.get(RUNS[name][1])
     if task and not task.is_built_in and "PML_DATA" not in os.environ:
         note(f"{name}: skipped, PML_DATA names no folder of data")
+        return
+    if ADAPTED in command and not (ROOT / ADAPTED).exists():
+        note(f"{name}: skipped, {ADAPTED} is not there: see docs/adapt.md")
         return
     note(f"{name}: pml {' '.join(command)}")
     pml = Path(sys.executable).with_name("pml")

@@ -34,7 +34,7 @@ class Recipe:
 
     seed: int = 0
     rank: int = 16
-    lr: float = 1e-3
+    lr: float = 2e-3
     warm_up: int = 8
     average: float = 0.98
 

@@ -1,13 +1,15 @@
 """What is shown of an evaluation, from the JSON that its command printed: tables and pictures.
 
 A table stands behind the line `<!-- NAME -->` of its page and is made of the file `NAME.json`; the
-picture `results-NAME.svg` is too. The tests hold them equal.
+picture `results-NAME.svg` is too. Behind `<!-- NAME NAME … -->` stands one line of each, with what
+the qualities gave. The tests hold them equal.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,20 @@ from pml.eval import gaps, summary
 
 Found = dict[str, Any]
 """What `pml eval --json` or `pml gaps --json` prints."""
+
+OVERVIEW = (
+    "task",
+    "model",
+    "questions",
+    "score: full",
+    "fast",
+    "balanced",
+    "log p: full",
+    "fast",
+    "balanced",
+    "KL: fast",
+    "balanced",
+)
 
 
 def title(found: Found) -> str:
@@ -38,6 +54,24 @@ def table(found: Found) -> str:
     return summary.markdown_table(head, rows)
 
 
+def overview(founds: Sequence[Found]) -> str:
+    """In Markdown, a line for each."""
+    return summary.markdown_table(OVERVIEW, [_line(found) for found in founds])
+
+
+def _line(found: Found) -> tuple[str, ...]:
+    rows = {row["mode"]: summary.Row.of(row) for row in found["rows"]}
+    full, fast, balanced = asked = [rows[name] for name in ("full", "fast", "balanced")]
+    return (
+        found["settings"]["task"],
+        found["settings"]["model_name"],
+        f"{full.items}",
+        *(f"{100 * row.score.mean:.0f}" for row in asked),
+        *(f"{row.log_likelihood.mean:.2f}" for row in asked),
+        *(f"{row.kl.mean:.3f}" for row in (fast, balanced)),
+    )
+
+
 def picture(found: Found) -> str:
     """As SVG."""
     if _is_of_gaps(found):
@@ -50,12 +84,15 @@ def _is_of_gaps(found: Found) -> bool:
 
 
 def with_tables(page: str, folder: Path) -> str:
-    """`page` with each of its tables made anew; a table without a file stays as it is."""
+    """`page` with each of its tables made anew; a table without its files stays as it is."""
 
     def made(match: re.Match[str]) -> str:
-        path = folder / f"{match[1]}.json"
-        if not path.exists():
+        names = match[1].split()
+        paths = [folder / f"{name}.json" for name in names]
+        if not all(path.exists() for path in paths):
             return match[0]
-        return f"<!-- {match[1]} -->\n{table(json.loads(path.read_text(encoding='utf-8')))}"
+        founds = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+        lines = table(*founds) if len(founds) == 1 else overview(founds)
+        return f"<!-- {match[1]} -->\n{lines}"
 
-    return re.sub(r"<!-- ([\w-]+) -->\n(?:\|.*\n)*", made, page)
+    return re.sub(r"<!-- ([\w -]+?) -->\n(?:\|.*\n)*", made, page)
