@@ -38,17 +38,14 @@ def asked(task: str, count: int, *more: str, modes: str = QUALITIES, model: str 
 
 
 RUNS: dict[str, Run] = {
-    "records-qualities": asked("records", 100),
     "records": asked("records", 55, modes=MORE),
     "adapted": asked("records", 55, "--teacher", SMOLLM2, model=ADAPTED),
-    "adapted-nq": asked("nq", 40, "--teacher", SMOLLM2, model=ADAPTED),
-    "nq-qualities": asked("nq", 60),
+    "adapted-nq": asked("nq", 16, "--teacher", SMOLLM2, model=ADAPTED),
+    "nq-qualities": asked("nq", 40),
     "nq": asked("nq", 20, modes=LEVERS),
-    "xquad": asked("xquad", 40, "--documents", "3"),
-    "hotpot": asked("hotpot", 30),
-    "kv": asked("kv", 30, "--documents", "5"),
+    "xquad": asked("xquad", 12, "--documents", "3"),
+    "hotpot": asked("hotpot", 16),
     "banking77": asked("banking77", 30),
-    "qmsum": asked("qmsum", 6),
     "tiny-facts": asked("tiny-facts", 300, modes=LEVERS, model=TINY),
     "tiny-falcon": asked("tiny-facts", 300, modes=LEVERS, model=FALCON),
     "tiny-llama-modular": asked("tiny-facts", 300, modes=PLAIN, model=f"{TINY}-modular"),
