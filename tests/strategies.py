@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cache, lru_cache
+from functools import lru_cache
 from itertools import count
 from random import Random
 from typing import get_args
@@ -125,7 +125,6 @@ class ModelShape:
         )
 
 
-@cache
 def model_shapes() -> st.SearchStrategy[ModelShape]:
     return st.builds(
         ModelShape,
@@ -141,7 +140,6 @@ def model_shapes() -> st.SearchStrategy[ModelShape]:
     )
 
 
-@cache
 def models() -> st.SearchStrategy[Transformer]:
     return model_shapes().map(hot_model)
 
@@ -196,7 +194,6 @@ def byte_tokenizer(bos: bool) -> ByteTokenizer:
     return ByteTokenizer(bos=bos)
 
 
-@cache
 def tokenizers() -> st.SearchStrategy[ByteTokenizer]:
     return st.booleans().map(byte_tokenizer)
 
@@ -209,11 +206,6 @@ NAMES = ("a", "b", "c", "d", "e", "x y", "a/b")
 ALPHABET = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ012345 \n<&é"
 
 
-# A strategy that is made anew for each draw takes longer to make and check than to draw from.
-sampled = lru_cache(maxsize=1024)(st.sampled_from)
-
-
-@cache
 def texts(longest: int, shortest: int = 1) -> st.SearchStrategy[str]:
     return st.text(ALPHABET, min_size=shortest, max_size=longest)
 
@@ -226,7 +218,6 @@ class _Left:
     parameters: bool
 
 
-@cache
 @st.composite
 def schemas(draw: st.DrawFn, parameters: bool = True, nodes: int = 14) -> Schema:
     """A schema `s` with up to `nodes` modules, texts, parameters, unions and role tags, and with
@@ -239,7 +230,7 @@ def schemas(draw: st.DrawFn, parameters: bool = True, nodes: int = 14) -> Schema
         children = (*children[:where], module, *children[where:])
     schema = Schema("s", children=children)
     words = scaffold_words(schema)
-    count = draw(sampled((0, 1, 1, 2))) if words else 0
+    count = draw(st.sampled_from((0, 1, 1, 2))) if words else 0
     return replace(schema, scaffolds=tuple(_scaffold(draw, schema, words) for _ in range(count)))
 
 
@@ -252,7 +243,7 @@ def scaffold_words(schema: Schema) -> list[str]:
 def _scaffold(draw: st.DrawFn, schema: Schema, words: list[str]) -> Scaffold:
     """A scaffold of some modules that one prompt can import together."""
     scaffold = Scaffold(())
-    for word in draw(st.lists(sampled(tuple(words)), min_size=1, max_size=4, unique=True)):
+    for word in draw(st.lists(st.sampled_from(words), min_size=1, max_size=4, unique=True)):
         more = Scaffold((*scaffold.modules, word))
         with suppress(PMLError):  # Another member of a union is in it.
             scaffold_paths(schema, more)
@@ -276,10 +267,8 @@ class _Names:
 
 
 _KINDS = ("text", "text", "module", "module", "union", "param", "role", "anonymous", "uncached")
-_DEFAULTS = st.none() | texts(3, 0)
-_STAND_INS = st.none() | texts(4)
-_OUTER = st.sampled_from((*_KINDS, "module", "module", "module", "union", "union", "empty"))
-_INNER = st.sampled_from((*_KINDS, "text", "param", "empty"))
+_OUTER = (*_KINDS, "module", "module", "module", "union", "union", "empty")
+_INNER = (*_KINDS, "text", "param", "empty")
 
 
 def _children(
@@ -290,7 +279,9 @@ def _children(
         if left.nodes <= 0:
             break
         left.nodes -= 1
-        node = _node(draw, left, names, draw(_INNER if depth else _OUTER), in_role, depth)
+        node = _node(
+            draw, left, names, draw(st.sampled_from(_INNER if depth else _OUTER)), in_role, depth
+        )
         after_text = children and isinstance(children[-1], PromptText)
         # Two texts side by side are one text: no document says them apart.
         if node is not None and not (after_text and isinstance(node, PromptText)):
@@ -302,17 +293,17 @@ def _node(
     draw: st.DrawFn, left: _Left, names: _Names, kind: str, in_role: bool, depth: int
 ) -> SchemaNode | None:
     if kind == "role" and not in_role:
-        role = draw(sampled(ROLES))
+        role = draw(st.sampled_from(ROLES))
         inner = _children(draw, left, names, in_role=True, depth=depth + 1, most=3)
         return PromptRole(role, inner)
     if kind == "anonymous" or (kind == "uncached" and draw(st.booleans())):
         inner = _children(draw, left, names, in_role=in_role, depth=depth + 1, most=2)
         return PromptModule(None, kind == "anonymous", inner)
     if kind == "param" and left.parameters and names.parameters:
-        default = draw(_DEFAULTS)
+        default = draw(st.none() | texts(3, 0))
         least = max(1, len((default or "").encode()))
         length = draw(st.integers(least, least + 4))
-        scaffold = _cut(draw(_STAND_INS) or "", length)
+        scaffold = draw(st.none() | st.builds(_cut, texts(4), st.just(length)))
         return PromptParameter(names.parameters.pop(0), length, default, scaffold or None)
     if kind == "union" and names.modules and depth < 3:
         count = draw(st.integers(1, min(3, len(names.modules))))
@@ -404,7 +395,7 @@ def _tag(
     for name, parameter in parameters_of(owner).items():
         if parameter.default is None or draw(st.booleans()):
             arguments[name] = Argument(_argument(draw, parameter.length))
-    times = sampled((1, 1, 1, 2) if packed else (1,))
+    times = st.sampled_from((1, 1, 1, 2) if packed else (1,))
     imports = [
         _import(draw, place, packed, role_free)
         for place in _chosen(draw, owner)
@@ -473,17 +464,16 @@ def _in_role(
     start = stop = draw(st.integers(0, len(children)))
     while stop < len(children) and takes_role[stop] and draw(st.integers(0, 3)):
         stop += 1
-    turn = PromptRole(draw(sampled(ROLES)), tuple(children[start:stop]))
+    turn = PromptRole(draw(st.sampled_from(ROLES)), tuple(children[start:stop]))
     return [*children[:start], turn, *children[stop:]]
 
 
 def _argument(draw: st.DrawFn, length: int) -> str:
     """Text of at most `length` bytes, often none, often as many as fit."""
-    size = draw(sampled((0, 1, length, length)))
+    size = draw(st.sampled_from((0, 1, length, length)))
     return _cut(draw(texts(size, size)), length) if size else ""
 
 
-@cache
 def recomputes() -> st.SearchStrategy[Recompute]:
     """Recompute sets of all selectors together."""
     return st.builds(
@@ -582,9 +572,9 @@ def cases(
     the errors have a law of their own."""
     model = loaded(draw(models()), draw(tokenizers()))
     schema = draw(schemas())
-    short = draw(sampled((16, 4)))
-    layout = draw(sampled(tuple(layouts)))
-    attention = draw(sampled(tuple(attentions)))
+    short = draw(st.sampled_from((16, 4)))
+    layout = draw(st.sampled_from(layouts))
+    attention = draw(st.sampled_from(attentions))
     cache = engine(model, schema, attention, short, layout=layout)
     prompt, plan = fitted(cache.plan, draw(prompts(schema, layout == "packed")))
     return Case(cache, schema, prompt, plan, short)
