@@ -45,6 +45,7 @@ RUNS: dict[str, Run] = {
     "nq": asked("nq", 20, modes=LEVERS),
     "xquad": asked("xquad", 12, "--documents", "3"),
     "hotpot": asked("hotpot", 16),
+    "kv": asked("kv", 12, "--documents", "5"),
     "banking77": asked("banking77", 30),
     "tiny-facts": asked("tiny-facts", 300, modes=LEVERS, model=TINY),
     "tiny-falcon": asked("tiny-facts", 300, modes=LEVERS, model=FALCON),

@@ -227,7 +227,7 @@ TASKS = {
             Form("Here are keys and their values.\n"),
             exact_match,
             10,
-            32,
+            40,
             ("\n", "."),
         ),
         Task(

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer
 
 from pml.eval import items, score
 from pml.eval.items import Form, Item
@@ -124,3 +125,13 @@ def test_a_plot_tells_its_points() -> None:
 def test_records_are_json_lines() -> None:
     for line in (BUILT_IN / "records.jsonl").read_text().splitlines():
         assert {"id", "documents", "needed", "question", "answer"} <= json.loads(line).keys()
+
+
+@pytest.mark.model
+@pytest.mark.skipif("PML_DATA" not in os.environ, reason="PML_DATA names no folder of data")
+@pytest.mark.parametrize("name", [n for n, task in TASKS.items() if task.score is exact_match])
+def test_a_right_answer_fits_the_tokens_that_its_task_allows(name: str) -> None:
+    task, file = TASKS[name], ROOT / "weights" / "smollm2-135m-instruct" / "tokenizer.json"
+    tokenizer = Tokenizer.from_file(str(file))
+    for item in task.items(Path(os.environ["PML_DATA"]), None, 0, None):
+        assert len(tokenizer.encode(f" {item.answers[0]}").ids) <= task.max_tokens
