@@ -18,7 +18,8 @@ says (verb; those that begin or end a sentence are among them).
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from minillm.config import ModelConfig
 from minillm.families import FAMILIES
@@ -40,11 +41,9 @@ def write_heads(model: Transformer, tokenizer: Tokenizer, random: torch.Generato
     C, D = config.hidden_size, config.head_dim
     S, V = 2 * D // 3, D - 2 * D // 3 - 1
     axes = torch.linalg.qr(torch.randn(C, C, generator=random))[0].T
-    notes, own = axes[: 4 * S].unflatten(0, (4, S)), axes[4 * S : 5 * S]
-    kinds, common = axes[5 * S : 5 * S + 4], axes[[-1]]
-    tokens = torch.nn.functional.normalize(
-        torch.randn(config.vocab_size, S, generator=random), dim=1
-    )
+    notes = axes[: 4 * S].unflatten(0, (4, S))
+    kinds, common, own, _ = axes[4 * S :].split((4, 1, S, C - 5 * S - 5))
+    tokens = F.normalize(torch.randn(config.vocab_size, S, generator=random), dim=1)
     for told, asked in _verbs(tokenizer):
         tokens[asked] = tokens[told]
     embedding = tokens @ own + common
@@ -54,13 +53,12 @@ def write_heads(model: Transformer, tokenizer: Tokenizer, random: torch.Generato
     model.embedding.weight.copy_(embedding * EMBEDDING * unit)
     model.norm.weight.mul_(FINAL_NORM)
 
-    head, tail, _, verb = notes
+    head, tail, number, verb = notes
     a_head, a_tail = kinds[0, None], kinds[1, None]
     (is_,) = tokenizer.encode(" is")
     first, second, third, fourth = (_Heads(block.attention, config) for block in model.blocks)
     for kind, note, rank in zip(kinds, notes, (2, 0, 3, 1), strict=True):
         first.find(rank, [(common, kind[None], NEAREST)], own, NOTE * note, slot=rank)
-    number = notes[2]
     link = [(number, own, MATCH), (common, tokens[is_, None] @ verb, KIND)]
     second.find(-1, link, tail, COPY * tail)
     answer = [(tail, tail, MATCH), (verb[:V], verb[:V], MATCH), (common, a_head, KIND)]
@@ -91,7 +89,7 @@ def _kinds(tokenizer: Tokenizer) -> list[list[int]]:
 class _Heads:
     """Weights of an attention by head, to be written to; the steepest slope comes first."""
 
-    def __init__(self, attention: torch.nn.Module, config: ModelConfig) -> None:
+    def __init__(self, attention: nn.Module, config: ModelConfig) -> None:
         H, K = config.num_heads, config.num_kv_heads
         rows = attention.qkv.weight.unflatten(0, (H + 2 * K, config.head_dim))
         self.q, self.k, self.v = rows.split((H, K, K))
@@ -114,6 +112,8 @@ class _Heads:
         head = self.by_slope[rank]
         shared = head * self.config.num_kv_heads // self.config.num_heads
         q, k = self.q[head].zero_(), self.k[shared]
+        if self.config.num_kv_heads > 1:
+            k.zero_()
         for query, key, strength in alike:
             scale = (strength * D**0.5) ** 0.5 / (C / 3) ** 0.5
             stop = slot + len(query)

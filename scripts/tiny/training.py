@@ -71,7 +71,7 @@ ORDINARY = {
     "tiny-llama": Recipe(steps=300),
     "tiny-falcon": Recipe(steps=300),
     "tiny-falcon-alibi": Recipe(steps=900),
-    "tiny-mpt": Recipe(steps=600),
+    "tiny-mpt": Recipe(steps=700),
 }
 MODULAR = Recipe(steps=100, seed=1, modular=True, first_stage=len(STAGES) - 1)
 
