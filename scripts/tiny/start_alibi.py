@@ -62,7 +62,8 @@ def write_heads(model: Transformer, tokenizer: Tokenizer, random: torch.Generato
     link = [(number, own, MATCH), (common, tokens[is_, None] @ verb, KIND)]
     second.find(-1, link, tail, COPY * tail)
     answer = [(tail, tail, MATCH), (verb[:V], verb[:V], MATCH), (common, a_head, KIND)]
-    third.find(-1, answer, own, COPY * own)
+    for rank in (-1, -2):
+        third.find(rank, answer, own, COPY * own)
     fourth.find(-1, [(own, head, MATCH), (common, a_tail, KIND)], own, COPY * own)
 
 
