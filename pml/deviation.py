@@ -14,9 +14,10 @@ from pml.context import State
 from pml.plan import PlanSpan, PromptPlan
 from pml.recompute import Deviation
 
-LAYER = 1
-"""Whose values are compared: the first that depend on more than the token itself. Tokens that
-deviate there mostly deviate in later layers too (CacheBlend, arXiv 2405.16444)."""
+LAYER = 2
+"""Whose values are compared, the third layer's: those of the second know which tokens stand before,
+those of the third also what these have read, which is where what links two documents shows first.
+Tokens that deviate there mostly deviate in later layers too (CacheBlend, arXiv 2405.16444)."""
 
 
 def deviating(

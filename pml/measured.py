@@ -2,6 +2,7 @@
 
 unseen       those behind the first that did not see all that stands before it
 attended     those of the modules that the prompt's last fresh tokens attend to most
+read         those of modules that the prompt's last token attends to most, token by token
 deviating    those whose keys or values a full prefill would have given most differently
 """
 
@@ -9,8 +10,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from minillm.generate import prefill
 from minillm.kv import KVCache, KVSegment
@@ -38,8 +41,10 @@ def measured(
     found: frozenset[int] = frozenset()
     if wanted.unseen:
         found |= unseen(plan)
-    if wanted.attended:
-        found |= attended(model, plan, segments, wanted.attended, scratch)
+    if wanted.attended or wanted.read:
+        attention = Attention.of(model, plan, segments, scratch)
+        found |= attended(plan, attention, wanted.attended) if wanted.attended else set()
+        found |= read(plan, attention, wanted.read, start) if wanted.read else set()
     if wanted.deviating:
         share, of = wanted.deviating, wanted.deviation
         found |= deviating(model, plan, segments, share, start, of)
@@ -62,30 +67,41 @@ def unseen(plan: PromptPlan) -> frozenset[int]:
     return frozenset(p for node in nodes for p in range(node.start, node.stop))
 
 
-def attended(
-    model: Transformer,
-    plan: PromptPlan,
-    segments: Mapping[State, KVSegment],
-    share: float,
-    scratch: KVCache,
-) -> frozenset[int]:
+@dataclass(frozen=True)
+class Attention:
+    """What the prompt's last `LAST` fresh tokens attend to: `weights` (n, S), the mean over layers
+    and heads, of what stands at `positions` (S,)."""
+
+    weights: Tensor
+    positions: Tensor
+
+    @classmethod
+    def of(
+        cls,
+        model: Transformer,
+        plan: PromptPlan,
+        segments: Mapping[State, KVSegment],
+        scratch: KVCache,
+    ) -> Attention:
+        scratch.bring(placed_segments(plan, segments), plan.num_fresh)
+        tokens, positions = fresh_tokens(plan)
+        if tokens[:-LAST]:
+            prefill(model, scratch, tokens[:-LAST], positions[:-LAST])
+        ids = torch.tensor(tokens[-LAST:], device=model.device)
+        at = torch.tensor(positions[-LAST:], device=model.device)
+        weights: list[Tensor] = []
+        run = Run(scratch, len(ids))
+        model(ids, at, ForwardPlan([run], [], explicit=True, weights=weights))
+        mean = torch.stack([each.float().mean(dim=0) for each in weights]).mean(dim=0)
+        return cls(mean.cpu(), scratch.positions.cpu())
+
+
+def attended(plan: PromptPlan, attention: Attention, share: float) -> frozenset[int]:
     """The positions of the imported modules whose tokens get the most attention, by the mean over
-    layers, heads and the prompt's last `LAST` fresh tokens: about `share` of all cached tokens."""
+    the tokens that attend: about `share` of all cached tokens."""
     modules = {name: _positions(spans) for name, spans in _modules(plan).items()}
-    if not modules:
-        return frozenset()
-    scratch.bring(placed_segments(plan, segments), plan.num_fresh)
-    tokens, positions = fresh_tokens(plan)
-    if tokens[:-LAST]:
-        prefill(model, scratch, tokens[:-LAST], positions[:-LAST])
-    ids = torch.tensor(tokens[-LAST:], device=model.device)
-    at = torch.tensor(positions[-LAST:], device=model.device)
-    weights: list[torch.Tensor] = []
-    run = Run(scratch, len(ids))
-    model(ids, at, ForwardPlan([run], [], explicit=True, weights=weights))
-    mass = sum(each.float().mean(dim=(0, 1)) for each in weights)  # (S,)
-    assert isinstance(mass, torch.Tensor)
-    by_position = dict(zip(scratch.positions.tolist(), mass.tolist(), strict=True))
+    mass = attention.weights.mean(dim=0)
+    by_position = dict(zip(attention.positions.tolist(), mass.tolist(), strict=True))
     means = {name: sum(by_position[p] for p in at) / len(at) for name, at in modules.items()}
     taken: set[int] = set()
     for name in sorted(means, key=lambda name: -means[name]):
@@ -93,6 +109,18 @@ def attended(
             break
         taken.update(modules[name])
     return frozenset(taken)
+
+
+def read(plan: PromptPlan, attention: Attention, share: float, start: int = 0) -> frozenset[int]:
+    """The positions from `start` on of those tokens of imported modules that the prompt's last
+    token attends to most: `share` of all cached tokens. It is about to answer, and looks at what
+    the answer is made of; tokens before it look at much else."""
+    spans = [span for found in _modules(plan).values() for span in found]
+    inside = torch.isin(attention.positions, torch.tensor(_positions(spans)))
+    inside &= attention.positions >= start
+    mass, positions = attention.weights[-1, inside], attention.positions[inside]
+    most = mass.argsort(descending=True, stable=True)[: round(share * plan.num_cached)]
+    return frozenset(positions[most].tolist())
 
 
 def _modules(plan: PromptPlan) -> dict[str, list[PlanSpan]]:

@@ -12,10 +12,12 @@ recomputed token stays as a ghost, for the tokens that were encoded seeing it.
                         most from those of a full prefill (CacheBlend)
     attended            the modules that the prompt's last fresh tokens attend to most, which make
                         up about this share of all cached tokens; at least one
+    read                the share of all cached tokens, those of modules that the prompt's last
+                        token attends to most
     unseen              all cached tokens but the first ones, which saw all that stands before them:
                         the answer is that of full prefill
 
-The selectors add up. Which tokens deviate and which modules are attended to the engine measures.
+The selectors add up. Which tokens deviate and what is attended to the engine measures.
 """
 
 from __future__ import annotations
@@ -40,13 +42,14 @@ class Recompute:
     deviating: float = 0.0
     deviation: Deviation = "values"
     attended: float = 0.0
+    read: float = 0.0
     unseen: bool = False
 
     def __post_init__(self) -> None:
         for name in ("first", "after_parameters"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected 0 or more tokens")
-        for name in ("deviating", "attended"):
+        for name in ("deviating", "attended", "read"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected a share from 0 to 1")
         if self.deviation not in get_args(Deviation):
@@ -56,7 +59,7 @@ class Recompute:
     @property
     def is_measured(self) -> bool:
         """Whether it takes the states to know which tokens: see `pml/measured.py`."""
-        return bool(self.deviating or self.attended or self.unseen)
+        return bool(self.deviating or self.attended or self.read or self.unseen)
 
 
 NOTHING = Recompute()

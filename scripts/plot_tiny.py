@@ -15,6 +15,7 @@ MOST = 4.0
 COLOURS = {
     "tiny-llama": "#4269d0",
     "tiny-falcon": "#3ca951",
+    "tiny-mpt": "#efb118",
 }
 
 
@@ -41,7 +42,7 @@ def main() -> None:
         x, y = point(0, loss).split(",")
         parts.append(f'<path d="M{x},{y}H{WIDTH - 8}" stroke="#8884"/>')
         parts.append(f'<text x="{LEFT - 8}" y="{float(y) + 4}" text-anchor="end">{loss}</text>')
-    for step in range(0, last + 1, 50):
+    for step in range(0, last + 1, 100):
         x = point(step, 0).split(",")[0]
         parts.append(f'<text x="{x}" y="{TOP + HEIGHT + 18}" text-anchor="middle">{step}</text>')
     for line, (name, rows) in enumerate(found.items()):

@@ -47,8 +47,9 @@ def train(name: str, folder: Path, kept: Path) -> None:
     ordinary = name.removesuffix(SUFFIX)
     write_tokenizer(folder)
     tokenizer = load_tokenizer(folder)
-    recipe, shape = MODULAR if name != ordinary else ORDINARY, SHAPES[ordinary]
-    model = new_model(shape, recipe.seed)
+    shape = SHAPES[ordinary]
+    recipe = MODULAR if name != ordinary else ORDINARY[ordinary]
+    model = new_model(shape, tokenizer, recipe.seed)
     trainer = Trainer(model, tokenizer, tokenizer.encode(prose()), recipe)
     state = kept / f"{name}.pt"
     if state.is_file():

@@ -484,6 +484,7 @@ def recomputes() -> st.SearchStrategy[Recompute]:
         deviating=st.sampled_from((0.0, 0.0, 0.15, 0.5)),
         deviation=st.sampled_from(get_args(Deviation)),
         attended=st.sampled_from((0.0, 0.0, 0.2, 0.5)),
+        read=st.sampled_from((0.0, 0.0, 0.2, 0.5)),
     )
 
 

@@ -27,9 +27,8 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
 
 def trainer(tokenizer: Tokenizer) -> Trainer:
     recipe = Recipe(steps=8, rows=3, prose_rows=1, seed=7, modular=True, first_stage=2)
-    return Trainer(
-        new_model(SHAPES["tiny-llama"], 7), tokenizer, tokenizer.encode(prose())[:2000], recipe
-    )
+    model = new_model(SHAPES["tiny-llama"], tokenizer, 7)
+    return Trainer(model, tokenizer, tokenizer.encode(prose())[:2000], recipe)
 
 
 def test_training_broken_off_and_resumed_gives_the_same_weights(
@@ -45,7 +44,7 @@ def test_training_broken_off_and_resumed_gives_the_same_weights(
     expected = whole.model.state_dict()
     for name, weight in second.model.state_dict().items():
         assert torch.equal(weight, expected[name]), name
-    untrained = new_model(whole.model.config, 7).state_dict()
+    untrained = new_model(whole.model.config, tokenizer, 7).state_dict()
     assert all(not torch.equal(weight, untrained[name]) for name, weight in expected.items())
 
 

@@ -11,6 +11,7 @@ first-16        `fast`, and the first 16 tokens of each document computed again
 values-30       `fast`, and the 30 % of tokens whose values deviate most; so keys-30, both-30
 after-8         `slots`, and the first 8 tokens behind each argument computed again
 attended-40     `fast`, and the documents most attended to, about 40 % of all cached tokens
+read-30         `fast`, and the 30 % of tokens that the prompt's last token attends to most
 cooler-90       `fast`, with all cached keys at 90 % of their length (APE's temperature)
 
 Levers are joined by a plus, and with `fixed`: `fixed+values-30`.
@@ -49,7 +50,7 @@ PLAIN = (
     Mode("scaffold", scaffolded=True),
     *(Mode(name, recompute) for name, recompute in QUALITIES.items()),
 )
-LEVERS = ("first", "values", "keys", "both", "after", "attended", "cooler")
+LEVERS = ("first", "values", "keys", "both", "after", "attended", "read", "cooler")
 
 
 def mode(name: str) -> Mode:
@@ -81,5 +82,7 @@ def _with(mode: Mode, lever: str, number: int) -> Mode:
         return replace(mode, slots=True, recompute=replace(again, after_parameters=number))
     if lever == "attended":
         return replace(mode, recompute=replace(again, attended=share))
+    if lever == "read":
+        return replace(mode, recompute=replace(again, read=share))
     kind = cast(Deviation, lever)
     return replace(mode, recompute=replace(again, deviating=share, deviation=kind))

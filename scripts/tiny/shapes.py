@@ -7,6 +7,7 @@ from dataclasses import replace
 from minillm.config import ModelConfig
 from minillm.families.falcon import FalconConfig
 from minillm.families.llama import LlamaConfig
+from minillm.families.mpt import MPTConfig
 from tiny.vocabulary import SIZE
 
 LLAMA = ModelConfig(
@@ -32,4 +33,29 @@ FALCON = replace(
     num_kv_heads=1,
     intermediate_size=256,
 )
-SHAPES = {"tiny-llama": LLAMA, "tiny-falcon": FALCON}
+MPT = replace(
+    LLAMA,
+    family="mpt",
+    family_config=MPTConfig(),
+    position_scheme="alibi",
+    alibi_max_bias=5.0,
+    rotary_dim=0,
+    hidden_size=192,
+    num_heads=8,
+    num_kv_heads=8,
+    head_dim=24,
+)
+FALCON_ALIBI = replace(
+    FALCON,
+    position_scheme="alibi",
+    rotary_dim=0,
+    hidden_size=192,
+    num_heads=12,
+    head_dim=16,
+)
+SHAPES = {
+    "tiny-llama": LLAMA,
+    "tiny-falcon": FALCON,
+    "tiny-falcon-alibi": FALCON_ALIBI,
+    "tiny-mpt": MPT,
+}

@@ -67,7 +67,12 @@ class Recipe:
     first_stage: int = 0
 
 
-ORDINARY = Recipe(steps=300)
+ORDINARY = {
+    "tiny-llama": Recipe(steps=300),
+    "tiny-falcon": Recipe(steps=300),
+    "tiny-falcon-alibi": Recipe(steps=900),
+    "tiny-mpt": Recipe(steps=700),
+}
 MODULAR = Recipe(steps=100, seed=1, modular=True, first_stage=len(STAGES) - 1)
 
 

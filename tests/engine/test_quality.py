@@ -107,6 +107,25 @@ def test_every_dial_is_what_the_oracle_says(model: LoadedModel, recompute: Recom
         torch.testing.assert_close(prefilled.logits, expected, rtol=1e-9, atol=1e-9)
 
 
+def test_read_takes_the_tokens_that_the_last_token_attends_to_most(model: LoadedModel) -> None:
+    """Held against the weights of one plain forward under the prompt's mask."""
+    plan = cache_of(model).plan(PROMPT)
+    mask = torch.from_numpy(plan.visibility())
+    tokens, positions = torch.tensor(plan.tokens()), torch.tensor(plan.positions())
+    weights: list[torch.Tensor] = []
+    run = Run(model.transformer.new_cache(), len(tokens), mask)
+    model.transformer(tokens, positions, ForwardPlan([run], [], explicit=True, weights=weights))
+    mass = torch.stack(weights)[:, :, -1].mean(dim=(0, 1))
+    inside = [
+        span.kind == "cached" and span.path != "/" for span in plan.spans for _ in span.tokens
+    ]
+    best = mass.masked_fill(~torch.tensor(inside), -1).argsort(descending=True)
+    expected = set(positions[best[: round(0.2 * plan.num_cached)]].tolist())
+    again = cache_of(model, recompute=Recompute(read=0.2)).plan(PROMPT)
+    found = {node.start + at for node, offsets in again.recomputed.items() for at in offsets}
+    assert found == expected and len(found) > 5
+
+
 def test_all_attended_modules_are_all_modules(model: LoadedModel) -> None:
     plan = cache_of(model, recompute=Recompute(attended=1.0)).plan(PROMPT)
     assert {node.state.path for node in plan.recomputed} == {"/when", "/rome", "/goa"}
@@ -123,9 +142,10 @@ def test_the_most_deviating_keys_and_values(model: LoadedModel, of: str) -> None
     placed.bring(placed_segments(plan, segments), 0)
     full_prefill(model.transformer, plan, true, at_own_positions=True)
     rows = [true.positions.tolist().index(p) for p in placed.positions.tolist()]
+    layer = min(LAYER, model.config.num_layers - 1)
     pairs = {
-        "keys": (placed.keys(LAYER), true.keys(LAYER)),
-        "values": (placed.values(LAYER), true.values(LAYER)),
+        "keys": (placed.keys(layer), true.keys(layer)),
+        "values": (placed.values(layer), true.values(layer)),
     }
     away = torch.zeros(len(rows), dtype=torch.float64)
     for name in pairs if of == "both" else [of]:
