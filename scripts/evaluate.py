@@ -52,18 +52,8 @@ RUNS: dict[str, Run] = {
     "tiny-llama-modular": asked("tiny-facts", 300, modes=PLAIN, model=f"{TINY}-modular"),
     "tiny-falcon-modular": asked("tiny-facts", 300, modes=PLAIN, model=f"{FALCON}-modular"),
     "gaps": ("gaps", "--model", SMOLLM2, "--count", "20"),
-    **{
-        f"gaps-{name}": (
-            "gaps",
-            "--model",
-            f"weights/{name}",
-            "--task",
-            "tiny-facts",
-            "--count",
-            "60",
-        )
-        for name in ("tiny-llama", "tiny-mpt")
-    },
+    "gaps-tiny-llama": ("gaps", "--model", TINY, "--task", "tiny-facts", "--count", "60"),
+    "gaps-tiny-mpt": ("gaps", "--model", TINY_MPT, "--task", "tiny-facts", "--count", "60"),
 }
 """The name of the JSON, and the command's arguments. More questions: results stay, so a larger
 `--count` asks only those that are new."""
