@@ -23,7 +23,7 @@ from pml.eval.tasks import TASKS
 ROOT = Path(__file__).parents[1]
 PAGE, FOUND = ROOT / "docs" / "results.md", ROOT / "docs" / "results"
 SMOLLM2, ADAPTED = "weights/smollm2-135m-instruct", "weights/smollm2-135m-adapted"
-TINY, FALCON = "weights/tiny-llama", "weights/tiny-falcon"
+TINY, FALCON, MPT = "weights/tiny-llama", "weights/tiny-falcon", "weights/tiny-mpt"
 QUALITIES = "full,fast,balanced,exact"
 PLAIN = "full,fast,isolated,scaffold,balanced,exact"
 LEVERS = "full,fast,isolated,fixed,joint,scaffold,balanced,exact,first-16,slots,after-8,attended-40"
@@ -53,7 +53,7 @@ RUNS: dict[str, Run] = {
     "tiny-falcon-modular": asked("tiny-facts", 300, modes=PLAIN, model=f"{FALCON}-modular"),
     "gaps": ("gaps", "--model", SMOLLM2, "--count", "20"),
     "gaps-tiny-llama": ("gaps", "--model", TINY, "--task", "tiny-facts", "--count", "60"),
-    "gaps-tiny-mpt": ("gaps", "--model", TINY_MPT, "--task", "tiny-facts", "--count", "60"),
+    "gaps-tiny-mpt": ("gaps", "--model", MPT, "--task", "tiny-facts", "--count", "60"),
 }
 """The name of the JSON, and the command's arguments. More questions: results stay, so a larger
 `--count` asks only those that are new."""
