@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from minillm.config import ModelConfig
 from minillm.kv import KVSegment
 from minillm.model import ForwardPlan, Run, Transformer
 from minillm.rope import rope_for
@@ -18,6 +19,11 @@ LAYER = 2
 """Whose values are compared, the third layer's: those of the second know which tokens stand before,
 those of the third also what these have read, which is where what links two documents shows first.
 Tokens that deviate there mostly deviate in later layers too (CacheBlend, arXiv 2405.16444)."""
+
+
+def compared_layer(config: ModelConfig) -> int:
+    """`LAYER`, or a shallower model's last."""
+    return min(LAYER, config.num_layers - 1)
 
 
 def deviating(
@@ -33,7 +39,7 @@ def deviating(
 
     The true values come from a causal pass of all selected tokens through the first layers.
     """
-    layer = min(LAYER, model.config.num_layers - 1)
+    layer = compared_layer(model.config)
     spans = sorted((*plan.reused, *plan.fresh), key=lambda span: span.start)
     tokens = torch.tensor([t for span in spans for t in span.tokens], device=model.device)
     positions = torch.tensor([p for s in spans for p in range(s.start, s.stop)])

@@ -14,7 +14,7 @@ from minillm.model import ForwardPlan, Run
 from pml import PromptCache
 from pml.assembly import placed_segments
 from pml.compare import FullPrefill
-from pml.deviation import LAYER, deviating
+from pml.deviation import compared_layer, deviating
 from pml.measured import LAST, unseen
 from pml.quality import QUALITIES
 from pml.recompute import Recompute
@@ -142,7 +142,7 @@ def test_the_most_deviating_keys_and_values(model: LoadedModel, of: str) -> None
     placed.bring(placed_segments(plan, segments), 0)
     full_prefill(model.transformer, plan, true, at_own_positions=True)
     rows = [true.positions.tolist().index(p) for p in placed.positions.tolist()]
-    layer = min(LAYER, model.config.num_layers - 1)
+    layer = compared_layer(model.config)
     pairs = {
         "keys": (placed.keys(layer), true.keys(layer)),
         "values": (placed.values(layer), true.values(layer)),

@@ -31,7 +31,7 @@ from strategies import (
 
 from minillm.kv import KVSegment, Placed
 from pml.context import Node
-from pml.deviation import LAYER, deviating
+from pml.deviation import compared_layer, deviating
 from pml.encoder import Encoder, Job
 from pml.engine import PromptCache
 from pml.errors import PMLError
@@ -141,7 +141,8 @@ def test_what_deviates_most_is_recomputed(case: Case, share: float) -> None:
     stored.bring(placed(case))
     full_prefill(case.model, case.plan, true, at_own_positions=True)
     order = torch.searchsorted(true.positions, stored.positions)
-    differences = true.values(LAYER)[:, order] - stored.values(LAYER)
+    layer = compared_layer(case.model.config)
+    differences = true.values(layer)[:, order] - stored.values(layer)
     away = differences.square().sum(dim=(0, 2))
 
     chosen = deviating(case.model, case.plan, encoded(case.cache, case.plan), share)
