@@ -18,7 +18,8 @@ from pathlib import Path
 
 import torch
 from speed import page
-from speed.measure import PEERS, ROOT, TABLES, Tables, machine_facts
+from speed.measure import PEERS, ROOT, BenchRun, machine_facts
+from speed.tables import TABLES
 
 from minillm.bench import faster_dtype
 
@@ -38,7 +39,7 @@ def main() -> None:
     found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     if not arguments.page:
         dtype = getattr(torch, arguments.dtype) if arguments.dtype else faster_dtype()
-        bench = Tables(arguments.model, dtype, arguments.repeats, (PEERS / "bin/python").exists())
+        bench = BenchRun(arguments.model, dtype, arguments.repeats, (PEERS / "bin/python").exists())
         facts = machine_facts(bench)
         print(json.dumps(facts))
         for name in arguments.only or TABLES:

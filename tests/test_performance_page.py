@@ -25,8 +25,8 @@ def test_the_picture_is_the_results() -> None:
 
 
 def test_a_line_is_fitted() -> None:
-    rows = [{"reused": n, "first token, ms": 3 + 0.5 * n} for n in (1, 2, 4)]
-    assert line(rows) == pytest.approx((0.5, 3, 1))
+    rows = [{"reused": n, "ms": 3 + 0.5 * n} for n in (1, 2, 4)]
+    assert line(rows, "ms") == pytest.approx((0.5, 3, 1))
 
 
 @pytest.mark.parametrize(("value", "text"), [(1234.5, "1,234"), (0.12345, "0.123"), (40, "40")])

@@ -33,17 +33,32 @@ def shown(value: object) -> str:
 
 def with_tables(text: str, found: Mapping[str, Any]) -> str:
     """`text` with the table behind each line `<!-- NAME -->` made anew."""
+    rows = {name: part["rows"] for name, part in found.items()}
+    if "growth" in rows:
+        rows["line"] = [fitted(rows["growth"])]
 
     def made(match: re.Match[str]) -> str:
         name = match[1]
-        return f"<!-- {name} -->\n{table(found[name]['rows'])}" if name in found else match[0]
+        return f"<!-- {name} -->\n{table(rows[name])}" if name in rows else match[0]
 
     return re.sub(r"<!-- (\w+) -->\n(?:\|.*\n)*", made, text)
 
 
-def line(rows: Sequence[Row]) -> tuple[float, float, float]:
-    """Of the first token's time against reused tokens: ms a token, ms at none, and R²."""
-    xs, ys = ([float(row[key]) for row in rows] for key in ("reused", "first token, ms"))
+def fitted(growth: Sequence[Row]) -> Row:
+    """What the line through the table of growth is like."""
+    slope, start, straight = line(growth, "first token, ms")
+    least, _, _ = line(growth, "bytes / bandwidth, ms")
+    return {
+        "ms for 1,000 tokens": slope * 1e3,
+        "of these to copy and read at best": least * 1e3,
+        "ms for none": start,
+        "R²": f"{straight:.4f}",
+    }
+
+
+def line(rows: Sequence[Row], key: str) -> tuple[float, float, float]:
+    """The straight line of `key` against reused tokens: its slope, its value at none, and R²."""
+    xs, ys = ([float(row[name]) for row in rows] for name in ("reused", key))
     x, y = sum(xs) / len(xs), sum(ys) / len(ys)
     slope = sum((a - x) * (b - y) for a, b in zip(xs, ys, strict=True))
     slope /= sum((a - x) ** 2 for a in xs)
