@@ -34,10 +34,10 @@ FLASH, FLASH_ROWS = 192, 768
 computes that many in blocks of its largest size, and keys that only later ones see are left out."""
 
 FEW = 24
-"""Score rows up to which all heads of a run are taken at once."""
+"""Score rows of a run up to which one product of all heads is faster than one for each."""
 
 SMALL = 1 << 20
-"""Scores up to which a block of several runs takes all heads at once: fewer, larger calls."""
+"""Scores up to which a block of several runs, or of few rows, takes all heads at once."""
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ def measured(
     found: frozenset[int] = frozenset()
     if wanted.unseen:
         found |= unseen(plan)
-    if wanted.attended or wanted.read:
+    if (wanted.attended or wanted.read) and _modules(plan):
         attention = Attention.of(model, plan, segments, scratch)
         found |= attended(plan, attention, wanted.attended) if wanted.attended else set()
         found |= read(plan, attention, wanted.read, start) if wanted.read else set()
