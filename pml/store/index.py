@@ -203,8 +203,8 @@ class Index:
     @property
     def sums(self) -> tuple[int, int, float]:
         """States, bytes, and the policy's age."""
-        found: tuple[Any, ...] = self._db.execute("SELECT * FROM sums").fetchone() or (None,)
-        if not all(isinstance(value, NUMBER) for value in found):
+        found: tuple[Any, ...] = self._db.execute("SELECT * FROM sums").fetchone() or ()
+        if not _are(found, 3 * (NUMBER,)):
             raise DamagedIndex(f"sums of {found}")
         num_states, num_bytes, age = found
         return int(num_states), int(num_bytes), float(age)
@@ -234,9 +234,14 @@ class Index:
 
 
 def _row(found: tuple[Any, ...]) -> Row:
-    if not all(isinstance(value, kind) for value, kind in zip(found, TYPES, strict=True)):
+    if not _are(found, TYPES):
         raise DamagedIndex("a row of wrong types")
     return checked(Row(*found))
+
+
+def _are(found: tuple[Any, ...], types: tuple[Any, ...]) -> bool:
+    """As many, too: what the index says of its columns can be damaged as well."""
+    return len(found) == len(types) and all(map(isinstance, found, types))
 
 
 def checked(row: Row) -> Row:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from itertools import product
@@ -110,6 +111,15 @@ def test_a_sector_of_the_index_is_lost_with_a_file(in_memory: Path) -> None:
         os.truncate(path, path.stat().st_size // 2)
         check_what_is_served(folder)
         shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("table", ["states", "sums"])
+def test_an_index_of_other_columns_is_made_anew(tmp_path: Path, table: str) -> None:
+    """As a damage to the tables' own description makes it. Catches columns that are counted on."""
+    filled(tmp_path).close()
+    with closing(sqlite3.connect(tmp_path / "index.sqlite")) as database:
+        database.execute(f"ALTER TABLE {table} ADD COLUMN damage DEFAULT 0")
+    check_what_is_served(tmp_path)
 
 
 def check_what_is_served(folder: Path) -> None:

@@ -189,7 +189,5 @@ class Tiers(RuleBasedStateMachine):
         return patch("pml.store.module_store.time", self.clock)
 
 
-Tiers.TestCase.settings = settings(
-    max_examples=settings().max_examples // 2, stateful_step_count=50
-)
+Tiers.TestCase.settings = settings(stateful_step_count=50)
 test_law_11_tiers_are_a_dictionary_that_may_forget = Tiers.TestCase
