@@ -26,6 +26,7 @@ from minillm.families import FAMILIES
 from minillm.model import Transformer
 from minillm.tokenizer import Tokenizer
 from tiny.facts import FACTS, HEADS, NUMBERS, TAILS
+from tiny.heads import Heads
 
 EMBEDDING, FINAL_NORM = 0.25, 0.2
 NOTE, COPY = 0.4, 0.6
@@ -87,15 +88,11 @@ def _kinds(tokenizer: Tokenizer) -> list[list[int]]:
     return [*whole[:3], whole[3] + verbs]
 
 
-class _Heads:
-    """Weights of an attention by head, to be written to; the steepest slope comes first."""
+class _Heads(Heads):
+    """By rank: the steepest slope comes first."""
 
     def __init__(self, attention: nn.Module, config: ModelConfig) -> None:
-        H, K = config.num_heads, config.num_kv_heads
-        rows = attention.qkv.weight.unflatten(0, (H + 2 * K, config.head_dim))
-        self.q, self.k, self.v = rows.split((H, K, K))
-        self.out = attention.output.weight.unflatten(1, (H, -1)).transpose(0, 1)
-        self.config = config
+        super().__init__(attention, config)
         bias = FAMILIES[config.family].key_bias(config, torch.arange(2), torch.float32)
         self.by_slope = (bias[:, 1] - bias[:, 0]).argsort(descending=True).tolist()
 
@@ -111,7 +108,7 @@ class _Heads:
         scores them so much higher; their `value` is added to one's own as `into`."""
         C, D = self.config.hidden_size, self.config.head_dim
         head = self.by_slope[rank]
-        shared = head * self.config.num_kv_heads // self.config.num_heads
+        shared = self.shared(head)
         q, k = self.q[head].zero_(), self.k[shared]
         if self.config.num_kv_heads > 1:
             k.zero_()

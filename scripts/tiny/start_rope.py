@@ -10,11 +10,11 @@ follow      the answer's Bal finds the token 1 behind Bal, and copies it
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from minillm.config import ModelConfig
 from minillm.model import Transformer
 from minillm.rope import frequencies
+from tiny.heads import Heads
 
 EMBEDDING, FINAL_NORM = 0.25, 0.2
 OFFSETS = (1, 2, 3, 4)
@@ -44,21 +44,12 @@ def write_heads(model: Transformer, random: torch.Generator) -> None:
         heads.find(2, own, one, own)
 
 
-class _Heads:
-    """Weights of an attention by head, to be written to: (heads, D, C), `out` (heads, C, D)."""
-
-    def __init__(self, attention: nn.Module, config: ModelConfig) -> None:
-        H, K = config.num_heads, config.num_kv_heads
-        rows = attention.qkv.weight.unflatten(0, (H + 2 * K, config.head_dim))
-        self.q, self.k, self.v = rows.split((H, K, K))
-        self.out = attention.output.weight.unflatten(1, (H, -1)).transpose(0, 1)
-        self.config = config
-
+class _Heads(Heads):
     def find(self, head: int, query: Tensor, key: Tensor, value: Tensor) -> None:
         """Tokens whose `key` is like one's `query`, wherever they stand; their `value` is added to
         one's own."""
         R, S = self.config.rotary_dim, len(value)
-        shared = head * self.config.num_kv_heads // self.config.num_heads
+        shared = self.shared(head)
         q, k = self.q[head].zero_(), self.k[shared].zero_()
         q[R:], k[R:], self.v[shared, :S] = MATCH * query, key, value
         self.out[head, :, :S] = COPY * value.T
