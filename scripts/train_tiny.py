@@ -17,27 +17,26 @@ import torch
 from tiny.folder import write_checkpoint
 from tiny.shapes import SHAPES
 from tiny.start import new_model
-from tiny.training import MODULAR, ORDINARY, Progress, Trainer
+from tiny.training import RECIPES, Progress, Trainer
 from tiny.vocabulary import prose, write_tokenizer
 
 from minillm.tokenizer import load_tokenizer
 
 ROOT = Path(__file__).parent.parent
 SUFFIX = "-modular"
-NAMES = [*SHAPES, *(name + SUFFIX for name in SHAPES)]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NAMES))
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(RECIPES))
     parser.add_argument("--weights", type=Path, default=ROOT / "weights")
     parser.add_argument("--kept", type=Path, default=ROOT / "build" / "tiny")
     options = parser.parse_args()
-    if unknown := set(options.names) - set(NAMES):
-        parser.error(f"{sorted(unknown)[0]!r} is none of {', '.join(NAMES)}")
+    if unknown := set(options.names) - set(RECIPES):
+        parser.error(f"{sorted(unknown)[0]!r} is none of {', '.join(RECIPES)}")
     torch.set_num_threads(1)
     options.kept.mkdir(parents=True, exist_ok=True)
-    for name in options.names or NAMES:
+    for name in options.names or RECIPES:
         train(name, options.weights / name, options.kept)
 
 
@@ -48,7 +47,7 @@ def train(name: str, folder: Path, kept: Path) -> None:
     write_tokenizer(folder)
     tokenizer = load_tokenizer(folder)
     shape = SHAPES[ordinary]
-    recipe = MODULAR if name != ordinary else ORDINARY[ordinary]
+    recipe = RECIPES[name]
     model = new_model(shape, tokenizer, recipe.seed)
     trainer = Trainer(model, tokenizer, tokenizer.encode(prose()), recipe)
     state = kept / f"{name}.pt"

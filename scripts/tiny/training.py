@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -67,13 +67,17 @@ class Recipe:
     first_stage: int = 0
 
 
-ORDINARY = {
+_MODULAR = Recipe(steps=100, seed=1, modular=True, first_stage=len(STAGES) - 1)
+RECIPES = {
     "tiny-llama": Recipe(steps=300),
     "tiny-falcon": Recipe(steps=300),
     "tiny-falcon-alibi": Recipe(steps=900),
     "tiny-mpt": Recipe(steps=700),
+    "tiny-llama-modular": _MODULAR,
+    "tiny-falcon-modular": _MODULAR,
+    "tiny-falcon-alibi-modular": replace(_MODULAR, steps=300),
+    "tiny-mpt-modular": replace(_MODULAR, steps=300),
 }
-MODULAR = Recipe(steps=100, seed=1, modular=True, first_stage=len(STAGES) - 1)
 
 
 @dataclass

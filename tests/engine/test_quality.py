@@ -16,6 +16,7 @@ from pml.assembly import placed_segments
 from pml.compare import FullPrefill
 from pml.deviation import compared_layer, deviating
 from pml.measured import LAST, unseen
+from pml.plan import PromptPlan
 from pml.quality import QUALITIES
 from pml.recompute import Recompute
 from pml.reference import full_prefill, oracle
@@ -71,17 +72,22 @@ def test_what_follows_a_filled_parameter_is_not_exact(model: LoadedModel) -> Non
     assert behind and unseen(plan) == {p for s in behind for p in range(s.start, s.stop)}
 
 
-def test_attended_takes_the_modules_with_the_most_attention(model: LoadedModel) -> None:
-    """Held against the weights of one plain forward under the prompt's mask."""
-    cache = cache_of(model, recompute=Recompute(attended=0.1))
-    plan = cache_of(model).plan(PROMPT)
+def weights_of(model: LoadedModel, plan: PromptPlan) -> torch.Tensor:
+    """Of one plain forward under the prompt's mask: (layers, heads, tokens, tokens)."""
     mask = torch.from_numpy(plan.visibility())
     tokens, positions = torch.tensor(plan.tokens()), torch.tensor(plan.positions())
     weights: list[torch.Tensor] = []
     run = Run(model.transformer.new_cache(), len(tokens), mask)
     model.transformer(tokens, positions, ForwardPlan([run], [], explicit=True, weights=weights))
+    return torch.stack(weights)
+
+
+def test_attended_takes_the_modules_with_the_most_attention(model: LoadedModel) -> None:
+    """Held against the weights of one plain forward under the prompt's mask."""
+    cache = cache_of(model, recompute=Recompute(attended=0.1))
+    plan = cache_of(model).plan(PROMPT)
     asked = min(LAST, plan.num_fresh)
-    mass = torch.stack(weights)[:, :, -asked:].mean(dim=(0, 1, 2))
+    mass = weights_of(model, plan)[:, :, -asked:].mean(dim=(0, 1, 2))
     owners = [
         span.path if span.kind == "cached" else "" for span in plan.spans for _ in span.tokens
     ]
@@ -110,16 +116,12 @@ def test_every_dial_is_what_the_oracle_says(model: LoadedModel, recompute: Recom
 def test_read_takes_the_tokens_that_the_last_token_attends_to_most(model: LoadedModel) -> None:
     """Held against the weights of one plain forward under the prompt's mask."""
     plan = cache_of(model).plan(PROMPT)
-    mask = torch.from_numpy(plan.visibility())
-    tokens, positions = torch.tensor(plan.tokens()), torch.tensor(plan.positions())
-    weights: list[torch.Tensor] = []
-    run = Run(model.transformer.new_cache(), len(tokens), mask)
-    model.transformer(tokens, positions, ForwardPlan([run], [], explicit=True, weights=weights))
-    mass = torch.stack(weights)[:, :, -1].mean(dim=(0, 1))
+    mass = weights_of(model, plan)[:, :, -1].mean(dim=(0, 1))
     inside = [
         span.kind == "cached" and span.path != "/" for span in plan.spans for _ in span.tokens
     ]
     best = mass.masked_fill(~torch.tensor(inside), -1).argsort(descending=True)
+    positions = torch.tensor(plan.positions())
     expected = set(positions[best[: round(0.2 * plan.num_cached)]].tolist())
     again = cache_of(model, recompute=Recompute(read=0.2)).plan(PROMPT)
     found = {node.start + at for node, offsets in again.recomputed.items() for at in offsets}
