@@ -23,7 +23,8 @@ from pml.eval.tasks import TASKS
 ROOT = Path(__file__).parents[1]
 PAGE, FOUND = ROOT / "docs" / "results.md", ROOT / "docs" / "results"
 SMOLLM2, ADAPTED = "weights/smollm2-135m-instruct", "weights/smollm2-135m-adapted"
-TINY, FALCON, MPT = "weights/tiny-llama", "weights/tiny-falcon", "weights/tiny-mpt"
+TINY, FALCON = "weights/tiny-llama", "weights/tiny-falcon"
+MPT, FALCON_ALIBI = "weights/tiny-mpt", "weights/tiny-falcon-alibi"
 QUALITIES = "full,fast,balanced,exact"
 PLAIN = "full,fast,isolated,scaffold,balanced,exact"
 LEVERS = "full,fast,isolated,fixed,joint,scaffold,balanced,exact,first-16,slots,after-8,attended-40"
@@ -37,23 +38,31 @@ def asked(task: str, count: int, *more: str, modes: str = QUALITIES, model: str 
     return ("eval", task, "--model", model, "--modes", modes, *counted)
 
 
+def gaps(model: str) -> Run:
+    return ("gaps", "--model", model, "--task", "tiny-facts", "--count", "60")
+
+
 RUNS: dict[str, Run] = {
-    "records": asked("records", 55, modes=MORE),
+    "records": asked("records", 110, modes=MORE),
     "adapted": asked("records", 55, "--teacher", SMOLLM2, model=ADAPTED),
     "adapted-nq": asked("nq", 16, "--teacher", SMOLLM2, model=ADAPTED),
-    "nq-qualities": asked("nq", 40),
+    "nq-qualities": asked("nq", 100),
     "nq": asked("nq", 20, modes=LEVERS),
-    "xquad": asked("xquad", 12, "--documents", "3"),
-    "hotpot": asked("hotpot", 16),
-    "kv": asked("kv", 12, "--documents", "5"),
-    "banking77": asked("banking77", 30),
+    "xquad": asked("xquad", 100, "--documents", "3"),
+    "hotpot": asked("hotpot", 97),
+    "kv": asked("kv", 40, "--documents", "5"),
+    "qmsum": asked("qmsum", 16),
+    "banking77": asked("banking77", 100),
     "tiny-facts": asked("tiny-facts", 300, modes=LEVERS, model=TINY),
     "tiny-falcon": asked("tiny-facts", 300, modes=LEVERS, model=FALCON),
+    "tiny-mpt": asked("tiny-facts", 300, modes=LEVERS, model=MPT),
+    "tiny-falcon-alibi": asked("tiny-facts", 300, modes=LEVERS, model=FALCON_ALIBI),
     "tiny-llama-modular": asked("tiny-facts", 300, modes=PLAIN, model=f"{TINY}-modular"),
     "tiny-falcon-modular": asked("tiny-facts", 300, modes=PLAIN, model=f"{FALCON}-modular"),
     "gaps": ("gaps", "--model", SMOLLM2, "--count", "20"),
-    "gaps-tiny-llama": ("gaps", "--model", TINY, "--task", "tiny-facts", "--count", "60"),
-    "gaps-tiny-mpt": ("gaps", "--model", MPT, "--task", "tiny-facts", "--count", "60"),
+    "gaps-tiny-llama": gaps(TINY),
+    "gaps-tiny-mpt": gaps(MPT),
+    "gaps-tiny-falcon-alibi": gaps(FALCON_ALIBI),
 }
 """The name of the JSON, and the command's arguments. More questions: results stay, so a larger
 `--count` asks only those that are new."""
