@@ -12,9 +12,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +99,7 @@ def load_transformer(
         _check(file, table, path)
         if kind := _kind(weights, dtype, device):
             try:
-                transformer.replace_linears(kind, partial(_read, file, dtype=dtype))
+                transformer.replace_linears(kind, _reader(file, dtype))
             except ValueError as error:
                 raise LoadError(f"{path}: {error}") from error
         names = transformer.state_dict().keys()
@@ -108,8 +108,18 @@ def load_transformer(
     return transformer.eval().requires_grad_(False)
 
 
-def _read(file: WeightsFile, name: str, dtype: torch.dtype | None) -> Tensor | None:
-    return file.read(name, dtype) if name in file.names else None
+def _reader(file: WeightsFile, dtype: torch.dtype | None) -> Callable[[str], Tensor | None]:
+    """Gives weights by name; a matrix only until the next one, which is read into its place: in
+    memory that came and went, others made of them would leave holes."""
+    shapes = {name: file.spec(name).shape for name in file.names}
+    place = torch.empty(max(map(math.prod, shapes.values())), dtype=dtype)
+
+    def read(name: str) -> Tensor | None:
+        if name not in shapes:
+            return None
+        return file.read(name, dtype, place if len(shapes[name]) > 1 else None)
+
+    return read
 
 
 def _kind(

@@ -24,7 +24,7 @@ class RMSNorm(nn.Module):
             return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
         wide = x.float()
         scale = torch.rsqrt(wide.square().mean(dim=-1, keepdim=True) + self.eps)
-        return self.weight * (wide * scale).to(x.dtype)
+        return wide.mul_(scale).to(x.dtype).mul_(self.weight)
 
 
 class LayerNorm(nn.Module):

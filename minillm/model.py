@@ -21,7 +21,7 @@ from minillm.families.base import Facts
 from minillm.kv import KVCache
 from minillm.linear import FastLinear
 from minillm.rope import rope_for
-from minillm.sight import Queries, Sight
+from minillm.sight import SIZES, WIDE, Queries, Sight
 from minillm.visibility import by_matrix, by_position
 
 
@@ -172,7 +172,8 @@ class Transformer(nn.Module):
         for cache, num_queries in readers.items():
             cache.get_ready(num_queries, H)
         has_bias = self.config.position_scheme == "alibi"
-        return Sight(runs, K, H // K, self._wide if has_bias else self.dtype)
+        sizes = SIZES.get(self.dtype, WIDE)
+        return Sight(runs, K, H // K, self._wide if has_bias else self.dtype, sizes)
 
     def _rotation(self, positions: Tensor, plan: ForwardPlan) -> tuple[Tensor, Tensor] | None:
         if self.config.position_scheme != "rope":

@@ -95,7 +95,8 @@ class Rope:
         self.scale = config.rope_scaling.attention_factor if config.rope_scaling else 1.0
 
     def tables(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """cos and sin for integer `positions` (T,), each (T, 1, R/2) in `dtype`.
+        """cos and ±sin for integer `positions` (T,), each (T, 1, R) in `dtype`: what a channel and
+        what the other one of its pair is multiplied by.
 
         Angles are taken in float64: in float32 position 100,000 would already be off by 0.004.
         Frequencies that follow the length take it from the largest of the positions.
@@ -104,7 +105,8 @@ class Rope:
         if self.config.follows_length:
             omega = frequencies(self.config, int(positions.max()) + 1).to(omega.device)
         angles = positions.to(torch.float64)[:, None, None] * omega
-        return (angles.cos() * self.scale).to(dtype), (angles.sin() * self.scale).to(dtype)
+        cos, sin = (angles.cos() * self.scale).to(dtype), (angles.sin() * self.scale).to(dtype)
+        return torch.cat((cos, cos), dim=-1), torch.cat((-sin, sin), dim=-1)
 
     def turn(self, keys: Tensor, distance: int, out: Tensor | None = None) -> Tensor:
         """`keys` (..., n, D), already turned for their positions, moved on by `distance`.
@@ -155,13 +157,12 @@ def rope_for(config: ModelConfig, device: torch.device) -> Rope:
 
 
 def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn the first R channels of `x` (..., D); `cos` and `sin` end in R/2 and broadcast.
+    """Turn the first R channels of `x` (..., D) by tables (..., R) that broadcast.
 
     Reduced precision is widened to the tables' dtype for the rotation and rounded once after it.
     """
-    half = cos.shape[-1]
-    first, second = x[..., :half], x[..., half : 2 * half]
-    turned = torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
-    if 2 * half == x.shape[-1]:
-        return turned.to(x.dtype)
-    return torch.cat((turned.to(x.dtype), x[..., 2 * half :]), dim=-1)
+    R = cos.shape[-1]
+    wide = x[..., :R].to(cos.dtype)
+    others = wide.roll(R // 2, dims=-1)
+    turned = torch.addcmul(wide * cos, others, sin).to(x.dtype)
+    return turned if x.shape[-1] == R else torch.cat((turned, x[..., R:]), dim=-1)

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -26,18 +26,32 @@ from minillm.flash import FlashBlock, FlashPart
 from minillm.kv import KVCache
 from minillm.visibility import Visibility
 
-ROWS = 256
-"""Score rows computed at a time, so that a block of scores stays in the processor's cache."""
 
-FLASH, FLASH_ROWS = 192, 768
-"""Score rows of a run from which on the flash kernel is faster on a CPU, and so many at a time: it
-computes that many in blocks of its largest size, and keys that only later ones see are left out."""
+@dataclass(frozen=True)
+class Sizes:
+    """What a processor computes soonest in which way, as measured (`docs/performance.md`).
 
-FEW = 24
-"""Score rows of a run up to which one product of all heads is faster than one for each."""
+    `rows` are score rows computed at a time, so that a block of scores stays in the processor's
+    cache. From `flash` rows of a run on the flash kernel is faster, with `flash_rows` at a time: it
+    computes that many in blocks of its largest size, and keys that only later ones see are left
+    out. It is also faster for a single token over up to `step_keys` keys. Up to `few` rows of a
+    run, or for several runs, one product of all heads is faster than one for each, where there are
+    at most `small` scores and `keys` keys.
+    """
 
-SMALL = 1 << 20
-"""Scores up to which a block of several runs, or of few rows, takes all heads at once."""
+    rows: int
+    flash: float
+    flash_rows: int
+    step_keys: int
+    few: int
+    small: int
+    keys: float
+
+
+WIDE = Sizes(rows=256, flash=192, flash_rows=768, step_keys=0, few=24, small=1 << 20, keys=math.inf)
+SIZES = {torch.bfloat16: replace(WIDE, rows=512, flash=math.inf, step_keys=2048, keys=1024)}
+"""By the dtype of queries and keys: in bfloat16 the flash kernel takes twice as long as the
+products that it is made of, and a product of all heads copies their keys first."""
 
 
 @dataclass(frozen=True)
@@ -100,10 +114,17 @@ class Sight:
     smaller by a distance: (token, distance), for the stretches of keys that lie as stored.
     """
 
-    def __init__(self, runs: Sequence[Queries], kv_heads: int, group: int, dtype: torch.dtype):
-        self.kv_heads, self.group, self._dtype = kv_heads, group, dtype
+    def __init__(
+        self,
+        runs: Sequence[Queries],
+        kv_heads: int,
+        group: int,
+        dtype: torch.dtype,
+        sizes: Sizes = WIDE,
+    ) -> None:
+        self.kv_heads, self.group, self._dtype, self._sizes = kv_heads, group, dtype, sizes
         self._device = runs[0].visibility.mask.device
-        step = max(1, ROWS // group)
+        step = max(1, sizes.rows // group)
         stacks = _stacked(_pieces(runs, self._step), step)
         explicit = [stack for stack in stacks if not self._is_flash(stack)]
         size = max(map(self._num_scores, explicit), default=0)
@@ -114,21 +135,28 @@ class Sight:
         self.blocks = [self._block(stack) for stack in explicit]
 
     def _suits_flash(self, run: Queries, num_tokens: int) -> bool:
+        if self._device.type != "cpu":
+            return False
+        if num_tokens == 1 and run.base is None and run.bias is None and self.group > 1:
+            has_few_keys = run.cache.num_slots <= self._sizes.step_keys
+            if has_few_keys and len(run.cache.stretches()) == 1:
+                return True
         is_plain = run.bias is None or self.group == 1
-        return is_plain and num_tokens * self.group >= FLASH and self._device.type == "cpu"
+        return is_plain and num_tokens * self.group >= self._sizes.flash
 
     def _step(self, run: Queries) -> int:
         """Tokens of a run in a piece, at most."""
-        rows = FLASH_ROWS if self._suits_flash(run, run.num_tokens) else ROWS
-        return max(1, rows // self.group)
+        is_flash, sizes = self._suits_flash(run, run.num_tokens), self._sizes
+        return max(1, (sizes.flash_rows if is_flash else sizes.rows) // self.group)
 
     def _is_flash(self, stack: list[_Piece]) -> bool:
         return len(stack) == 1 and self._suits_flash(stack[0].run, stack[0].num_tokens)
 
     def _all_heads(self, stack: list[_Piece]) -> bool:
         num_scores = _area(stack) * self.group * self.kv_heads
-        is_small = len(stack) > 1 or stack[0].num_tokens * self.group <= FEW
-        return is_small and num_scores <= SMALL
+        is_small = len(stack) > 1 or stack[0].num_tokens * self.group <= self._sizes.few
+        has_few_keys = max(piece.columns for piece in stack) <= self._sizes.keys
+        return is_small and has_few_keys and num_scores <= self._sizes.small
 
     def _num_scores(self, stack: list[_Piece]) -> int:
         heads = self.kv_heads if self._all_heads(stack) else 1

@@ -70,14 +70,19 @@ class WeightsFile:
         tensor: Tensor = self._handle.get_tensor(name)
         return tensor
 
-    def read(self, name: str, dtype: torch.dtype | None = None) -> Tensor:
-        """A tensor in memory of its own, in `dtype` or as it is stored.
+    def read(
+        self, name: str, dtype: torch.dtype | None = None, place: Tensor | None = None
+    ) -> Tensor:
+        """A tensor in `dtype` or as it is stored: in memory of its own, or at the start of `place`
+        (n,), whose dtype it has then.
 
         Pages of a mapping would stay in memory beside what is made of them.
         """
-        spec = self.spec(name)
-        dtype = dtype or spec.dtype
-        tensor, stored = torch.empty(spec.shape, dtype=dtype), self._chunk.view(spec.dtype)
+        spec, stored = self.spec(name), self._chunk.view(self.spec(name).dtype)
+        if place is None:
+            tensor = torch.empty(spec.shape, dtype=dtype or spec.dtype)
+        else:
+            tensor = place[: math.prod(spec.shape)].view(spec.shape)
         with self._path.open("rb") as file:
             file.seek(self._starts[name])
             for part in torch.split(tensor.view(-1), len(stored)):

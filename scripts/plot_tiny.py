@@ -15,6 +15,7 @@ MOST = 4.0
 COLOURS = {
     "tiny-llama": "#4269d0",
     "tiny-falcon": "#3ca951",
+    "tiny-falcon-alibi": "#ff725c",
     "tiny-mpt": "#efb118",
 }
 

@@ -75,8 +75,8 @@ RECIPES = {
     "tiny-mpt": Recipe(steps=700),
     "tiny-llama-modular": _MODULAR,
     "tiny-falcon-modular": _MODULAR,
-    "tiny-falcon-alibi-modular": replace(_MODULAR, steps=300),
-    "tiny-mpt-modular": replace(_MODULAR, steps=300),
+    "tiny-falcon-alibi-modular": replace(_MODULAR, steps=900),
+    "tiny-mpt-modular": replace(_MODULAR, steps=2000),
 }
 
 

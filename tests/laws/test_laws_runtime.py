@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -15,14 +16,13 @@ from torch import Tensor
 
 import minillm.generate
 import minillm.kv
-import minillm.sight
 import pml.encoder
 from minillm.attention import attend, attend_explicit
 from minillm.config import ModelConfig, RopeScaling
 from minillm.kv import KVCache, KVSegment, Placed
 from minillm.model import ForwardPlan, Run, Transformer
 from minillm.rope import Rope, apply_rope
-from minillm.sight import Queries, Sight
+from minillm.sight import Queries, Sight, Sizes
 from minillm.visibility import Visibility, by_matrix, by_position
 from pml.context import Node, State
 from pml.encoder import Encoder, Job
@@ -341,13 +341,16 @@ def test_law_07_readable_attention_equals_fast_attention(
         bias = _normal(data, heads, S).to(dtype) if has_bias else None
         runs.append(Queries(_visibility(data, n, S), cache, base, bias))
         queries.append(_normal(data, n, heads, D).to(dtype))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(minillm.sight, "ROWS", data.draw(st.integers(1, 120)))
-        patch.setattr(minillm.sight, "SMALL", data.draw(st.sampled_from((0, 1000, 1 << 20))))
-        patch.setattr(minillm.sight, "FEW", data.draw(st.sampled_from((0, 24))))
-        patch.setattr(minillm.sight, "FLASH", data.draw(st.sampled_from((1, 9, 192))))
-        patch.setattr(minillm.sight, "FLASH_ROWS", data.draw(st.integers(1, 120)))
-        together = attend(torch.cat(queries), 0, Sight(runs, kv_heads, group, dtype))
+    sizes = Sizes(
+        rows=data.draw(st.integers(1, 120)),
+        flash=data.draw(st.sampled_from((1, 9, 192, math.inf))),
+        flash_rows=data.draw(st.integers(1, 120)),
+        step_keys=data.draw(st.sampled_from((0, 20, 2048))),
+        few=data.draw(st.sampled_from((0, 24))),
+        small=data.draw(st.sampled_from((0, 1000, 1 << 20))),
+        keys=data.draw(st.sampled_from((10, math.inf))),
+    )
+    together = attend(torch.cat(queries), 0, Sight(runs, kv_heads, group, dtype, sizes))
     for q, run, fast in zip(queries, runs, together.split([len(q) for q in queries]), strict=True):
         caches = [cache for cache in (run.base, run.cache) if cache]
         k = torch.cat([cache.keys(0) for cache in caches], dim=1)

@@ -72,19 +72,20 @@ def test_yarn_scaling_interpolates_by_channel() -> None:
             assert share[channel] == pytest.approx(1 / 16)
     assert any(1 / 16 < part < 1 for part in share)
     cos, sin = Rope(config).tables(torch.tensor([0, 5]), torch.float64)
-    assert (cos.square() + sin.square()).flatten().tolist() == pytest.approx([1.25**2] * 64)
+    assert (cos.square() + sin.square()).flatten().tolist() == pytest.approx([1.25**2] * 128)
 
 
 def test_tables_are_shaped_for_heads_and_exact_far_out() -> None:
     """Angles taken in float32 would be off by 0.004 at position 100,000."""
     positions = torch.tensor([0, 3, 100_003])
     cos, sin = Rope(CONFIG).tables(positions, torch.float32)
-    assert cos.shape == sin.shape == (3, 1, 4)
+    assert cos.shape == sin.shape == (3, 1, 8)
     assert cos.dtype == torch.float32
     for row, position in enumerate(positions.tolist()):
         angles = [position * 10000 ** (-2 * pair / 8) for pair in range(4)]
-        assert cos[row, 0].tolist() == pytest.approx([math.cos(a) for a in angles], abs=1e-6)
-        assert sin[row, 0].tolist() == pytest.approx([math.sin(a) for a in angles], abs=1e-6)
+        cosines, sines = [math.cos(a) for a in angles], [math.sin(a) for a in angles]
+        assert cos[row, 0].tolist() == pytest.approx(2 * cosines, abs=1e-6)
+        assert sin[row, 0].tolist() == pytest.approx([-s for s in sines] + sines, abs=1e-6)
 
 
 def test_channel_i_is_paired_with_channel_i_plus_half() -> None:
