@@ -30,7 +30,6 @@ coverage: $(VENV)/.dev
 
 parity: $(MODEL)/golden.json $(VENV)/.parity
 	$(WORKERS) $(BIN)/python -m pytest tests/parity -m parity -s
-	$(BIN)/python scripts/compare_prefill.py --model $(MODEL)
 
 bench: $(MODEL)/golden.json $(VENV)/.dev $(PEERS)/.made
 	$(BIN)/python scripts/bench.py --model $(MODEL)

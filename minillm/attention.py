@@ -48,9 +48,9 @@ def attend(q: Tensor, layer: int, sight: Sight, scale: float | None = None) -> T
 
     q (T + X, H, D) are those queries, and behind them the X that `sight.turned` asks for.
 
-    The G query heads of a key/value head are folded into the rows of one matrix product. Few
-    queries leave their scores in one buffer that all blocks and layers reuse; many go to the flash
-    kernel. `sight` decides by shape (`docs/performance.md` has the measurements).
+    The G query heads of a key/value head are folded into the rows of one matrix product, whose
+    scores lie in one buffer that all blocks and layers reuse; or they go to the flash kernel.
+    `sight` decides by shape and dtype (`docs/performance.md` has the measurements).
     """
     H, D = q.shape[1:]
     T, K, G = sight.num_tokens, sight.kv_heads, sight.group

@@ -11,7 +11,8 @@ class RMSNorm(nn.Module):
     """x / rms(x), rounded to x's dtype, times the weight (Zhang & Sennrich 2019).
 
     The mean square is taken in float32 at least, and the product with the weight comes after
-    the rounding: that is what Llama checkpoints were trained with.
+    the rounding: that is what Llama checkpoints were trained with. Reduced precision is for
+    inference, without gradients: it is multiplied in place.
     """
 
     def __init__(self, size: int, eps: float) -> None:

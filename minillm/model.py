@@ -19,9 +19,9 @@ from minillm.config import ModelConfig
 from minillm.families import FAMILIES
 from minillm.families.base import Facts
 from minillm.kv import KVCache
-from minillm.linear import FastLinear
+from minillm.linear import FastLinear, can_pack
 from minillm.rope import rope_for
-from minillm.sight import SIZES, WIDE, Queries, Sight
+from minillm.sight import BFLOAT16, WIDE, Queries, Sight
 from minillm.visibility import by_matrix, by_position
 
 
@@ -104,7 +104,10 @@ class Transformer(nn.Module):
         self, kind: type[FastLinear], tensor: Callable[[str], Tensor | None]
     ) -> None:
         """Put layers of `kind` in place of all linear ones, with the weights that `tensor` gives
-        for a name, one after the other; also of the output layer where it is the embedding."""
+        for a name, one after the other; also of the output layer where it is the embedding.
+
+        `kind` makes something else of a matrix and does not keep it: the next one may be read into
+        its place."""
         names = [name for name, part in self.named_modules() if isinstance(part, nn.Linear)]
         for name in names:
             weight = tensor(f"{name}.weight")
@@ -172,8 +175,12 @@ class Transformer(nn.Module):
         for cache, num_queries in readers.items():
             cache.get_ready(num_queries, H)
         has_bias = self.config.position_scheme == "alibi"
-        sizes = SIZES.get(self.dtype, WIDE)
+        sizes = BFLOAT16 if self._multiplies_bfloat16 else WIDE
         return Sight(runs, K, H // K, self._wide if has_bias else self.dtype, sizes)
+
+    @property
+    def _multiplies_bfloat16(self) -> bool:
+        return self.dtype == torch.bfloat16 and can_pack(self.dtype, self.device)
 
     def _rotation(self, positions: Tensor, plan: ForwardPlan) -> tuple[Tensor, Tensor] | None:
         if self.config.position_scheme != "rope":

@@ -10,7 +10,7 @@ product; beside it each run's queries meet the keys of its own cache:
 
 One softmax over a row, and the same rectangles the other way round for the values: exact, and no
 partial results to be merged (the idea is Hydragen's, Juravsky et al. 2024, arXiv 2402.05099). Runs
-of many tokens are blocks by themselves, for the flash kernel.
+that suit the flash kernel better are blocks by themselves.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ class Sizes:
 
 
 WIDE = Sizes(rows=256, flash=192, flash_rows=768, step_keys=0, few=24, small=1 << 20, keys=math.inf)
-SIZES = {torch.bfloat16: replace(WIDE, rows=512, flash=math.inf, step_keys=2048, keys=1024)}
-"""By the dtype of queries and keys: in bfloat16 the flash kernel takes twice as long as the
+BFLOAT16 = replace(WIDE, rows=512, flash=math.inf, step_keys=2048, keys=1024)
+"""For processors that multiply in bfloat16: there the flash kernel takes twice as long as the
 products that it is made of, and a product of all heads copies their keys first."""
 
 

@@ -23,7 +23,7 @@ from torch.nn.functional import pad
 
 from minillm.config import ModelConfig
 from minillm.kv import KVSegment
-from minillm.rope import apply_rope, rope_for
+from minillm.rope import apply_rope, rope_for, tables_of
 from pml.store.form import Native
 from pml.store.protocols import Codec, Packed
 
@@ -169,13 +169,12 @@ class Quantised:
         return KVSegment(block, offsets, origin)
 
     def _turning(self, positions: Tensor, times: int) -> tuple[Tensor, Tensor] | None:
-        """cos and sin that turn keys by their position, or back. RoPE's scale stays in the keys."""
+        """Tables that turn keys by their position, or back. RoPE's scale stays in the keys."""
         if self._config.position_scheme != "rope":
             return None
         rope = rope_for(self._config, positions.device)
         rope.check_movable()
-        angles = times * positions[:, None] * rope.omega
-        return angles.cos().float(), angles.sin().float()
+        return tables_of(times * positions[:, None] * rope.omega, torch.float32)
 
 
 def _up(x: Tensor) -> Tensor:
