@@ -364,6 +364,28 @@ def _twisted(nodes: tuple[SchemaNode, ...], random: Random) -> tuple[SchemaNode,
     return tuple(found)
 
 
+def written_out(schema: Schema, placeholder: str) -> Schema:
+    """Where no text stands beside a parameter, a text in its place that reads as it is encoded."""
+    return replace(schema, children=_written_out(schema.children, placeholder))
+
+
+def _written_out(nodes: tuple[SchemaNode, ...], placeholder: str) -> tuple[SchemaNode, ...]:
+    found: list[SchemaNode] = []
+    for index, node in enumerate(nodes):
+        if isinstance(node, PromptParameter):
+            beside = [*found[-1:], *nodes[index + 1 : index + 2]]
+            if not any(isinstance(other, PromptText) for other in beside):
+                node = PromptText(placeholder * node.length)
+        elif isinstance(node, PromptUnion):
+            members = _written_out(node.members, placeholder)
+            modules = tuple(member for member in members if isinstance(member, PromptModule))
+            node = replace(node, members=modules)
+        elif not isinstance(node, PromptText):
+            node = replace(node, children=_written_out(node.children, placeholder))
+        found.append(node)
+    return tuple(found)
+
+
 def other_words(text: str) -> str:
     """Another text of as many bytes, and so of as many tokens of a `ByteTokenizer`."""
     return "".join("x" if character < " " else chr(ord(character) ^ 1) for character in text)

@@ -23,6 +23,7 @@ from strategies import (
     prompts,
     schemas,
     tokenizers,
+    written_out,
 )
 
 from minillm.tokenizer import ByteTokenizer, Tokenizer
@@ -211,14 +212,14 @@ def test_a_key_is_what_a_state_is(
     """Section 1: a state is its tokens, the mark of a placeholder, and its context: states, each
     with its displacement. Equal keys, equal states, and the other way round; the origin is no part.
 
-    Compared are all states of a schema and of one that looks much the same, with a tokenizer that
-    gives a "0" of a text the id that holds the places of parameters.
+    Compared are all states of a schema, of one that looks much the same, and of one with texts in
+    place of parameters, with a tokenizer that gives a "0" of a text the id that holds their places.
     """
     tokenizer = ByteTokenizer(bos=tokenizer.bos_id is not None)
     tokenizer.placeholder_id = ord("0")
     numbers: dict[object, int] = {}  # of contents, told apart by all that they are
     known: dict[str, int] = {}
-    for one in (schema, lookalike(schema, random)):
+    for one in (schema, lookalike(schema, random), written_out(schema, "0")):
         states = states_of(lay_out(one, tokenizer), attention, positions)
         all_states = [*states.base, *(s for one in states.scaffolds for s in one.values())]
         numbered: dict[State, int] = {}
