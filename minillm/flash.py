@@ -1,4 +1,4 @@
-"""Attention of many queries by PyTorch's flash kernel, which never writes scores to memory.
+"""Attention by PyTorch's flash kernel, which never writes scores to memory.
 
 The keys are taken part by part: those that all queries see need no mask, and those that lie as
 stored meet queries of their own. Beside each part's output o_p the kernel gives the logarithm l_p

@@ -114,9 +114,12 @@ def test_a_sector_of_the_index_is_lost_with_a_file(in_memory: Path) -> None:
 
 
 @pytest.mark.parametrize("table", ["states", "sums"])
-def test_an_index_of_other_columns_is_made_anew(tmp_path: Path, table: str) -> None:
+@pytest.mark.parametrize("made", [filled, open_store])
+def test_an_index_of_other_columns_is_made_anew(
+    tmp_path: Path, table: str, made: Callable[[Path], ModuleStore]
+) -> None:
     """As a damage to the tables' own description makes it. Catches columns that are counted on."""
-    filled(tmp_path).close()
+    made(tmp_path).close()
     with closing(sqlite3.connect(tmp_path / "index.sqlite")) as database:
         database.execute(f"ALTER TABLE {table} ADD COLUMN damage DEFAULT 0")
     check_what_is_served(tmp_path)
