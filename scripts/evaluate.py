@@ -59,6 +59,10 @@ RUNS: dict[str, Run] = {
     "tiny-falcon-alibi": asked("tiny-facts", 300, modes=LEVERS, model=FALCON_ALIBI),
     "tiny-llama-modular": asked("tiny-facts", 300, modes=PLAIN, model=f"{TINY}-modular"),
     "tiny-falcon-modular": asked("tiny-facts", 300, modes=PLAIN, model=f"{FALCON}-modular"),
+    "tiny-mpt-modular": asked("tiny-facts", 300, modes=PLAIN, model=f"{MPT}-modular"),
+    "tiny-falcon-alibi-modular": asked(
+        "tiny-facts", 300, modes=PLAIN, model=f"{FALCON_ALIBI}-modular"
+    ),
     "gaps": ("gaps", "--model", SMOLLM2, "--count", "20"),
     "gaps-tiny-llama": gaps(TINY),
     "gaps-tiny-mpt": gaps(MPT),
