@@ -22,7 +22,7 @@ from minillm.sampling import Sampling
 from pml.bases import tokens_of
 from pml.batch import Batch
 from pml.engine import PromptCache
-from pml.nodes import PromptText
+from pml.nodes import Prompt, PromptText
 from pml.plan import PromptPlan
 from pml.request import Request
 from pml.writer import write_schema
@@ -46,22 +46,26 @@ def drawn_from() -> Iterator[Logits]:
 
 @st.composite
 def several(draw: st.DrawFn) -> tuple[PromptCache, list[PromptPlan]]:
-    """Prompts of two schemas that look much the same, some of them with much in common, with
-    recomputed tokens, or learned from; in a context that may end soon behind the longest."""
+    """Prompts of two schemas that look much the same and of one that shares nothing, some of them
+    with much in common, with recomputed tokens, or learned from; in a context that may end soon
+    behind the longest."""
     case: Case = draw(cases())
     cache, random = case.cache, draw(st.randoms(use_true_random=True))
     other = replace(lookalike(case.schema, random), name="t")
     cache.add_schema(write_schema(other))
+    cache.add_schema('<schema name="apart">~</schema>')
     if draw(st.booleans()):
         cache.learn(case.plan)
     plans = [cache.plan(case.prompt)]
     for _ in range(draw(st.integers(1, 6))):
-        kind = draw(st.sampled_from(("again", "longer", "other schema", "unlike", "unlike")))
+        kind = draw(st.sampled_from(("again", "longer", "other schema", "unlike", "apart")))
         prompt = case.prompt
         if kind == "longer":
             prompt = replace(prompt, children=(*prompt.children, PromptText(draw(texts(20)))))
         elif kind == "other schema":
             prompt = replace(prompt, schema="t")
+        elif kind == "apart":
+            prompt = Prompt("apart", children=(PromptText(draw(texts(20))),))
         elif kind == "unlike":
             prompt = draw(prompts(case.schema, case.layout == "packed"))
         prompt, plan = fitted(cache.plan, prompt)
