@@ -67,7 +67,8 @@ def load(
     `weights` says how those of the linear layers lie (`linear.py`). What cannot be packed is
     `plain`; then weights stored in `dtype` already stay mapped from the file, and are shared by all
     processes that load it. Raises `LoadError`, in one line, where a file is missing or does not fit
-    the others, and `IntegrityError` where the weights have another sha256 than `config.json` says.
+    the others, `IntegrityError` where the weights have another sha256 than `config.json` says, and
+    `ValueError` for weights that lie in no known way.
     """
     folder = Path(folder)
     stored, tokenizer = load_config(folder), load_tokenizer(folder)
@@ -126,6 +127,8 @@ def _kind(
     weights: Weights, dtype: torch.dtype | None, device: torch.device | str
 ) -> type[FastLinear] | None:
     """What takes the place of `nn.Linear`; None where nothing does."""
+    if weights not in ("plain", *KINDS):
+        raise ValueError(f"weights are plain, {', '.join(KINDS)}, not {weights!r}")
     if weights in INTEGERS and torch.device(device).type != "cpu":
         raise LoadError(f"{weights} weights are for a CPU, this is {device}; take plain ones")
     if weights == "packed" and not (dtype and can_pack(dtype, device)):

@@ -109,3 +109,8 @@ def test_a_model_of_integers_is_another_model(folder: Path) -> None:
 def test_integers_are_for_a_cpu(folder: Path) -> None:
     with pytest.raises(LoadError, match="int8 weights are for a CPU, this is cuda"):
         load(folder, weights="int8", device="cuda")
+
+
+def test_weights_of_no_known_kind_are_refused(folder: Path) -> None:
+    with pytest.raises(ValueError, match="plain, packed, int8, int4, not 'int3'"):
+        load(folder, weights="int3")  # type: ignore[arg-type]
