@@ -113,7 +113,7 @@ def test_variant(case: Case, tmp_path: Path, table: list[Row]) -> None:
     for dtype in LIMITS:
         verify(load(folder, dtype=dtype), folder)
     wide = load(folder, dtype=torch.float64).transformer
-    narrow = as_published(load(folder, dtype=torch.float32).transformer)
+    narrow = as_published(load(folder, dtype=torch.float32, weights="plain").transformer)
     tokens = [rng.randrange(wide.config.vocab_size) for _ in range(PROMPT + DECODED)]
     jumping = sorted(rng.sample(range(FARTHEST), len(tokens)))
     any_order = rng.choices(range(FARTHEST // 10), k=len(tokens))
@@ -200,7 +200,7 @@ def test_falcon_rounds_its_alibi_to_bfloat16(tmp_path: Path) -> None:
     """After 600 tokens that is no detail. Ours is exact, unless it is asked to round as well."""
     case = next(case for case in CASES if case.variant == "RW, 12 heads")
     oracle, rng = oracle_of(case), case.rng
-    model = load(converted(oracle, tmp_path), dtype=torch.float32).transformer
+    model = load(converted(oracle, tmp_path), dtype=torch.float32, weights="plain").transformer
     tokens, steps = [rng.randrange(300) for _ in range(601)], [(0, 600), (600, 601)]
     published = oracle.published(tokens, steps)
     rounded = our_logits(as_published(model), tokens, range(601), steps)
