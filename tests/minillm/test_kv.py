@@ -275,6 +275,10 @@ def test_stretches_lie_around_what_was_appended() -> None:
     one, two, cache = segment(3, 0, 1), segment(2, 0, 2), new_cache()
     cache.place([Placed(one, 4)])
     cache.append(torch.tensor([7, 8]))
+    with torch.inference_mode():
+        for states in cache.states(3, 5):
+            for of_layer in states:
+                of_layer.zero_()
     cache.place([Placed(two, 4)])
     assert cache.stretches() == [Stretch(0, 3, 4), Stretch(3, 5, 0), Stretch(5, 7, 4)]
     right = held(cache)
