@@ -44,8 +44,8 @@ def gaps(model: str) -> Run:
 
 RUNS: dict[str, Run] = {
     "records": asked("records", 110, modes=MORE),
-    "adapted": asked("records", 55, "--teacher", SMOLLM2, model=ADAPTED),
-    "adapted-nq": asked("nq", 16, "--teacher", SMOLLM2, model=ADAPTED),
+    "adapted": asked("records", 110, "--teacher", SMOLLM2, model=ADAPTED),
+    "adapted-nq": asked("nq", 50, "--teacher", SMOLLM2, model=ADAPTED),
     "nq-qualities": asked("nq", 100),
     "nq": asked("nq", 20, modes=LEVERS),
     "xquad": asked("xquad", 100, "--documents", "3"),
