@@ -47,7 +47,7 @@ RUNS: dict[str, Run] = {
     "adapted": asked("records", 110, "--teacher", SMOLLM2, model=ADAPTED),
     "adapted-nq": asked("nq", 50, "--teacher", SMOLLM2, model=ADAPTED),
     "nq-qualities": asked("nq", 100),
-    "nq": asked("nq", 20, modes=LEVERS),
+    "nq": asked("nq", 40, modes=LEVERS),
     "xquad": asked("xquad", 100, "--documents", "3"),
     "hotpot": asked("hotpot", 97),
     "kv": asked("kv", 40, "--documents", "5"),
