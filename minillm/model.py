@@ -19,9 +19,10 @@ from minillm.config import ModelConfig
 from minillm.families import FAMILIES
 from minillm.families.base import Facts
 from minillm.kv import KVCache
-from minillm.linear import FastLinear, can_pack
+from minillm.linear import FastLinear
 from minillm.rope import rope_for
-from minillm.sight import BFLOAT16, WIDE, Queries, Sight
+from minillm.sight import Queries, Sight
+from minillm.sizes import sizes_for
 from minillm.visibility import by_matrix, by_position
 
 
@@ -175,12 +176,8 @@ class Transformer(nn.Module):
         for cache, num_queries in readers.items():
             cache.get_ready(num_queries, H)
         has_bias = self.config.position_scheme == "alibi"
-        sizes = BFLOAT16 if self._multiplies_bfloat16 else WIDE
+        sizes = sizes_for(self.dtype, self.device)
         return Sight(runs, K, H // K, self._wide if has_bias else self.dtype, sizes)
-
-    @property
-    def _multiplies_bfloat16(self) -> bool:
-        return self.dtype == torch.bfloat16 and can_pack(self.dtype, self.device)
 
     def _rotation(self, positions: Tensor, plan: ForwardPlan) -> tuple[Tensor, Tensor] | None:
         if self.config.position_scheme != "rope":

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 
 ORDER = {
     "minillm": """
-        errors config rope alibi visibility segments linear kv flash sight attention layers
+        errors config rope alibi visibility segments linear sizes kv flash sight attention layers
         families.fields families.rope_fields families.gguf_fields families.base
         families.llama families.falcon families.mpt families model gradients
         json_file special_tokens pieces tokenizer_json tokenizer_spm tokenizer

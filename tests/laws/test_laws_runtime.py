@@ -22,7 +22,8 @@ from minillm.config import ModelConfig, RopeScaling
 from minillm.kv import KVCache, KVSegment, Placed
 from minillm.model import ForwardPlan, Run, Transformer
 from minillm.rope import Rope, apply_rope
-from minillm.sight import Queries, Sight, Sizes
+from minillm.sight import Queries, Sight
+from minillm.sizes import Sizes
 from minillm.visibility import Visibility, by_matrix, by_position
 from pml.context import Node, State
 from pml.encoder import Encoder, Job
