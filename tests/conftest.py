@@ -44,8 +44,13 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _one_thread() -> None:
-    """Torch on one thread: tests run side by side. Those that do without torch keep doing so."""
+def _torch() -> None:
+    """Torch on one thread, as tests run side by side; and memory that was never written holds NaN.
+
+    Tests that do without torch keep doing so.
+    """
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.set_num_threads(1)
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.utils.deterministic.fill_uninitialized_memory = True

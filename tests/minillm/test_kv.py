@@ -33,6 +33,15 @@ def held(cache: KVCache) -> Tensor:
     return torch.stack([torch.stack((cache.keys(i), cache.values(i))) for i in layers])
 
 
+def append(cache: KVCache, positions: Tensor) -> None:
+    """As a forward does: memory that was never written can hold NaN, which equals nothing."""
+    start, stop = cache.append(positions)
+    with torch.inference_mode():
+        for states in cache.states(start, stop):
+            for of_layer in states:
+                of_layer.copy_(torch.randn_like(of_layer))
+
+
 def test_a_segment_knows_its_size_and_shares_its_parts() -> None:
     whole = segment(5, 7)
     assert (whole.num_tokens, whole.num_bytes) == (5, 2 * 2 * 2 * 5 * 4 * 8)
@@ -274,11 +283,7 @@ def test_segments_are_placed_behind_what_was_appended() -> None:
 def test_stretches_lie_around_what_was_appended() -> None:
     one, two, cache = segment(3, 0, 1), segment(2, 0, 2), new_cache()
     cache.place([Placed(one, 4)])
-    cache.append(torch.tensor([7, 8]))
-    with torch.inference_mode():
-        for states in cache.states(3, 5):
-            for of_layer in states:
-                of_layer.zero_()
+    append(cache, torch.tensor([7, 8]))
     cache.place([Placed(two, 4)])
     assert cache.stretches() == [Stretch(0, 3, 4), Stretch(3, 5, 0), Stretch(5, 7, 4)]
     right = held(cache)
@@ -330,7 +335,7 @@ def test_what_stands_behind_appended_tokens_is_not_kept() -> None:
 def test_a_fork_goes_on_by_itself() -> None:
     one, two, cache = segment(3, 0, 1), segment(2, 0, 2), new_cache()
     cache.bring([Placed(one, 10)])
-    cache.append(torch.tensor([13, 14]))
+    append(cache, torch.tensor([13, 14]))
     right, fork = held(cache), cache.fork(4)
     cache.get_ready(10_000, heads=2)
     assert torch.equal(held(cache), right)
