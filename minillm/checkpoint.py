@@ -1,7 +1,7 @@
 """A converted checkpoint: loading it, strictly and without two copies of the weights.
 
 weights/NAME/config.json        the model's shape, the sha256 of the weights, provenance
-             model.safetensors  every weight of `families/*.py`'s table, under our names
+             model.safetensors  every weight of `families/*.py`'s table, under our names; `header`
              tokenizer.json     or tokenizer.model
              roles.json         special tokens and chat markers
              golden.json        some of its logits (`golden.py`)
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from minillm.config import ModelConfig
@@ -29,10 +29,13 @@ from minillm.families import FAMILIES, num_parameters
 from minillm.families.base import Weight
 from minillm.linear import INTEGERS, KINDS, FastLinear, Weights, can_pack
 from minillm.model import Transformer
+from minillm.special_tokens import ROLES_FILE
 from minillm.tokenizer import Tokenizer, load_tokenizer
 from minillm.weights_file import WeightsFile, open_weights, sha256_of
 
 WEIGHTS_FILE = "model.safetensors"
+HEADER = "header"
+"""The weight that a checkpoint with a trained header has besides."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +73,8 @@ def load(
     the others, `IntegrityError` where the weights have another sha256 than `config.json` says, and
     `ValueError` for weights that lie in no known way.
     """
+    if not isinstance(dtype, torch.dtype):
+        raise TypeError(f"dtype is {dtype!r}, expected one of torch's, such as torch.float32")
     folder = Path(folder)
     stored, tokenizer = load_config(folder), load_tokenizer(folder)
     config = stored.model
@@ -77,6 +82,10 @@ def load(
         sizes = f"{tokenizer.vocab_size} tokens, the model {config.vocab_size}"
         raise LoadError(f"{folder}: the tokenizer has {sizes}")
     transformer = load_transformer(folder, stored, dtype, device, weights)
+    size = 0 if transformer.header is None else transformer.header.shape[1]
+    if tokenizer.header_ids != header_ids(config, size):
+        named = len(tokenizer.header_ids)
+        raise LoadError(f"{folder}: {ROLES_FILE} names a header of {named} tokens, not of {size}")
     name, known_by = folder.resolve().name, fingerprint(stored, weights)
     return LoadedModel(name, config, transformer, tokenizer, known_by, folder)
 
@@ -95,6 +104,10 @@ def load_transformer(
     with torch.device("meta"), _Uninitialised():
         transformer = Transformer(stored.model)
     with open_weights(path) as file:
+        if HEADER in file.names:
+            shape = header_shape(stored.model, sum(file.spec(HEADER).shape[1:2]))
+            transformer.header = nn.Parameter(torch.empty(shape, device="meta"))
+            table = {**table, HEADER: Weight(shape, ())}
         if sha256_of(path) != stored.weights_sha256:
             raise IntegrityError(f"{path}: damaged: its sha256 is not the one in config.json")
         _check(file, table, path)
@@ -159,6 +172,16 @@ def _check(file: WeightsFile, table: Mapping[str, Weight], path: Path) -> None:
     for name, weight in table.items():
         if (shape := file.spec(name).shape) != weight.shape:
             raise LoadError(f"{path}: {name} has shape {shape}, expected {weight.shape}")
+
+
+def header_shape(config: ModelConfig, size: int) -> tuple[int, ...]:
+    """Of the weight `header` for a header of `size` tokens."""
+    return config.num_layers, size, 2 * config.num_kv_heads * config.head_dim
+
+
+def header_ids(config: ModelConfig, size: int) -> tuple[int, ...]:
+    """The tokens of a header of that size."""
+    return tuple(range(config.vocab_size, config.vocab_size + size))
 
 
 def fingerprint(stored: CheckpointConfig, weights: Weights = "plain") -> str:

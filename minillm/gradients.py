@@ -22,10 +22,12 @@ from minillm.rope import apply_rope, rope_for
 
 @dataclass(frozen=True)
 class _Batch:
-    """`rotation` is that of all tokens; `bias` (B, H or 1, T, T) is -inf for what is hidden."""
+    """`rotation` is that of all tokens; `bias` (B, H or 1, T, T) is -inf for what is hidden;
+    `given` is as in `Facts`."""
 
     rotation: tuple[Tensor, Tensor] | None
     bias: Tensor
+    given: tuple[Tensor, Tensor] | None
 
 
 class Differentiable:
@@ -41,8 +43,9 @@ class Differentiable:
         `sees` (B, T, T) says whom each token sees; it must see at least one.
         """
         model = self.model
-        batch = _Batch(self._rotation(positions), self._bias(positions, sees))
-        x = model.embedding(tokens.flatten())
+        given = model.given(tokens.flatten())
+        batch = _Batch(self._rotation(positions), self._bias(positions, sees), given)
+        x = model.embedded(tokens.flatten())
         if model.position_embedding is not None:
             x = x + model.position_embedding(positions.flatten())
         for layer, block in enumerate(self._blocks):
@@ -94,6 +97,9 @@ class _Attention(nn.Module):
         inner = self.inner
         H, K, D = inner.heads, inner.kv_heads, inner.head_dim
         raw = inner.project(x).view(-1, H + 2 * K, D)
+        if batch.given is not None:
+            tokens, numbers = batch.given
+            raw[tokens, H:] = numbers[layer]
         qk, v = raw[:, : H + K], raw[:, H + K :]
         if batch.rotation is not None:
             qk = apply_rope(qk, *batch.rotation)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -83,6 +83,8 @@ class Transformer(nn.Module):
             if config.tie_embeddings
             else nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         )
+        self.header: nn.Parameter | None = None
+        """(L, n, 2K·D): keys, unturned, and values of n tokens that follow the vocabulary."""
 
     @property
     def dtype(self) -> torch.dtype:
@@ -133,8 +135,8 @@ class Transformer(nn.Module):
             raise
 
     def _logits(self, tokens: Tensor, positions: Tensor, plan: ForwardPlan) -> Tensor:
-        facts = self._facts(positions, plan)
-        x = self.embedding(tokens)  # (T, C)
+        facts = replace(self._facts(positions, plan), given=self.given(tokens))
+        x = self.embedded(tokens)  # (T, C)
         if self.position_embedding is not None:
             x = x + self.position_embedding(positions)
         for layer, block in enumerate(self.blocks[: plan.layers]):
@@ -143,6 +145,27 @@ class Transformer(nn.Module):
             x = block(x, layer, facts)
         x = self.norm(x[list(plan.logits_of)])
         return F.linear(x, self.embedding.weight) if self.output is None else self.output(x)
+
+    def embedded(self, tokens: Tensor) -> Tensor:
+        """(T, C); nothing for a header's tokens, of which only keys and values are known."""
+        x: Tensor
+        if self.header is None:
+            x = self.embedding(tokens)
+        else:
+            size = self.config.vocab_size
+            x = self.embedding(tokens.clamp(max=size - 1)) * (tokens < size)[:, None]
+        return x
+
+    def given(self, tokens: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Which of `tokens` (T,) are a header's (n,), and their keys and values (L, n, 2K, D)."""
+        if self.header is None:
+            return None
+        (rows,) = torch.where(tokens >= self.config.vocab_size)
+        if not len(rows):
+            return None
+        kinds = 2 * self.config.num_kv_heads, self.config.head_dim
+        numbers = self.header[:, tokens[rows] - self.config.vocab_size]
+        return rows, numbers.view(*numbers.shape[:2], *kinds)
 
     def _facts(self, positions: Tensor, plan: ForwardPlan) -> Facts:
         sizes = [run.num_tokens for run in plan.runs]

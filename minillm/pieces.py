@@ -11,7 +11,9 @@ import hashlib
 import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from functools import cached_property, lru_cache
+from typing import Self
 
 from minillm.errors import LoadError
 from minillm.special_tokens import SpecialTokens
@@ -50,12 +52,18 @@ class PieceTokenizer(ABC):
             raise LoadError(f"special token {too_large[0]} is beyond the {vocab_size} tokens")
         self.vocab_size = vocab_size
         self.control_ids = frozenset(control_ids)
+        self.header_ids = special.header
         self.bos_id = special.bos
         self.placeholder_id = special.placeholder
         self.stop_ids = special.stop
         self.roles = special.roles
         self._keeps = lru_cache(maxsize=KEPT_CHARACTERS)(self._comes_back)
         self.fingerprint = _fingerprint(type(self).__name__.encode(), definition, special)
+
+    def with_header(self, ids: tuple[int, ...]) -> Self:
+        other = copy(self)
+        other.header_ids = ids
+        return other
 
     @abstractmethod
     def _encode(self, text: str) -> list[int]: ...

@@ -6,13 +6,13 @@
 
 A role has `cue` and `after_system` as well, where they differ from `open`. The ids were found
 once, at conversion. The texts beside them are for the reader; no template is ever rendered for a
-request.
+request. A checkpoint with a trained header has its tokens too: `"header": [49152, 49153]`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -74,6 +74,7 @@ class SpecialTokens:
     placeholder: int
     stop: frozenset[int]
     roles: Mapping[str, RoleMarkers] = field(default_factory=lambda: MappingProxyType({}))
+    header: tuple[int, ...] = ()
 
     def all_ids(self) -> frozenset[int]:
         markers = (ids for role in self.roles.values() for ids in astuple(role) if ids)
@@ -103,6 +104,13 @@ def save_special_tokens(
     (folder / ROLES_FILE).write_text(text + "\n", encoding="utf-8")
 
 
+def add_header(header: Sequence[int], folder: Path) -> None:
+    """Write these tokens into the folder's `roles.json`."""
+    path = folder / ROLES_FILE
+    content = json.loads(path.read_bytes()) | {"header": list(header)}
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
 def _described(markers: RoleMarkers, texts: MarkerTexts) -> dict[str, object]:
     """Ids and text of each marker, one beside the other."""
     described: dict[str, object] = {}
@@ -122,7 +130,8 @@ def load_special_tokens(folder: Path) -> SpecialTokens:
 
 
 def _read(content: object) -> SpecialTokens:
-    found = fields(content, {"format", "bos", "placeholder", "stop", "roles"}, "the file")
+    names = {"format", "bos", "placeholder", "stop", "roles"}
+    found = fields(content, names, "the file", optional={"header"})
     if found["format"] != 1:
         raise ValueError(f"format is {shown(found['format'])}, expected 1")
     roles = fields(found["roles"], set(), "roles", optional=set(ROLES))
@@ -131,6 +140,7 @@ def _read(content: object) -> SpecialTokens:
         placeholder=_id(found["placeholder"]),
         stop=frozenset(_ids(found["stop"])),
         roles=MappingProxyType({name: _markers(name, role) for name, role in roles.items()}),
+        header=_ids(found.get("header", [])),
     )
 
 

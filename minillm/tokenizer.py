@@ -33,6 +33,12 @@ class Tokenizer(Protocol):
         """The token that holds a parameter's place: unknown, else padding, else end of text."""
 
     @property
+    def header_ids(self) -> tuple[int, ...]:
+        """The tokens put before each module: beyond the vocabulary, mostly none.
+
+        Their keys and values are not computed, but given by the model (`Transformer.header`)."""
+
+    @property
     def stop_ids(self) -> frozenset[int]:
         """The tokens that end an answer."""
 
@@ -47,6 +53,9 @@ class Tokenizer(Protocol):
     @property
     def fingerprint(self) -> str:
         """A sha256 over all that decides ids."""
+
+    def with_header(self, ids: tuple[int, ...]) -> Tokenizer:
+        """The same tokenizer with another header."""
 
     def encode(self, text: str) -> list[int]:
         """The ids of `text` alone, none of them a control token."""

@@ -182,6 +182,7 @@ class _Builder:
         before = self.before  # and again behind it, as if it were left out
         place = len(self.regions)
         cached = cached and module.cache
+        self.add(self.tokenizer.header_ids, path, cached=cached, depth=depth + 1)
         self.children(module.children, path, cached=cached, depth=depth + 1)
         self.close_run(path, depth=depth + 1)
         self.close_section(module, path, first, start)

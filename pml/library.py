@@ -80,6 +80,9 @@ class Library:
         self._attention, self._layout = attention, layout
         self._fresh_anonymous = fresh_anonymous
         self._recompute = recompute_of(quality) if recompute is None else recompute
+        # Full prefill, which is what is left then, knows no header.
+        without = self._recompute.unseen
+        self._tokenizer = model.tokenizer.with_header(()) if without else model.tokenizer
         self._learned: set[str] = set()
         self._changes: dict[str, Changes] = {}
 
@@ -99,7 +102,7 @@ class Library:
         before = self.schemas.get(schema.name)
         planner = Planner.of(
             schema,
-            self.model.tokenizer,
+            self._tokenizer,
             self.model.config.max_positions,
             attention=self._attention,
             layout=self._layout,

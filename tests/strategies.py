@@ -1,7 +1,7 @@
 """Random small models, schemas and the prompts that fit them, for the laws and other tests.
 
 models()              2-3 layers of any family in float64, hot enough that a wrong mask shows
-tokenizers()          bytes, with and without BOS
+tokenizers()          bytes, with and without BOS and a header
 schemas()             a tree of everything that the language has, and scaffolds over it
 prompts(schema)       a prompt that `check_prompt` accepts for it; `packed`: with modules repeated
 cases()               all of these together, as a `PromptCache` and a plan
@@ -23,7 +23,7 @@ import torch
 from hypothesis import strategies as st
 from hypothesis.vendor.pretty import RepresentationPrinter
 
-from minillm.checkpoint import LoadedModel
+from minillm.checkpoint import LoadedModel, header_shape
 from minillm.config import FamilyConfig, ModelConfig, PositionScheme, RopeScaling
 from minillm.families.falcon import FalconConfig
 from minillm.families.llama import LlamaConfig
@@ -160,7 +160,10 @@ def hot_model(shape: ModelShape) -> Transformer:
 
 @lru_cache(maxsize=256)
 def _made(shape: ModelShape, device: torch.device) -> Transformer:
-    return hot(Transformer(shape.config()).double(), shape.seed).to(device)
+    model = Transformer(shape.config()).double()
+    header = torch.empty(header_shape(model.config, HEADER), dtype=torch.float64)
+    model.header = torch.nn.Parameter(header)
+    return hot(model, shape.seed).to(device)
 
 
 def hot(model: Transformer, seed: int) -> Transformer:
@@ -189,13 +192,19 @@ def loaded(model: Transformer, tokenizer: Tokenizer, fingerprint: str = "m") -> 
     return LoadedModel("small", model.config, model, tokenizer, fingerprint)
 
 
-@lru_cache(maxsize=2)
-def byte_tokenizer(bos: bool) -> ByteTokenizer:
-    return ByteTokenizer(bos=bos)
+HEADER = 2
+"""The tokens of the header that every random model has; some tokenizers take it."""
+
+
+@lru_cache(maxsize=4)
+def byte_tokenizer(bos: bool, header: bool = False) -> ByteTokenizer:
+    tokenizer = ByteTokenizer(bos=bos)
+    first = tokenizer.vocab_size
+    return tokenizer.with_header(tuple(range(first, first + HEADER)) if header else ())
 
 
 def tokenizers() -> st.SearchStrategy[ByteTokenizer]:
-    return st.booleans().map(byte_tokenizer)
+    return st.builds(byte_tokenizer, st.booleans(), st.booleans())
 
 
 # Schemas

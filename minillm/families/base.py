@@ -71,7 +71,8 @@ class Facts:
     `new_keys` and `new_values` are where those of each run's tokens go, by run and layer. With
     `sight` the fast attention runs, without it the readable one. `turned` are the tokens (X,) whose
     queries `sight` wants turned once more, and what they are turned by. `weights` gathers those of
-    the readable attention.
+    the readable attention. `given` are the tokens (n,) whose keys and values (L, n, 2K, D) are not
+    to be computed.
     """
 
     rotation: tuple[Tensor, Tensor] | None
@@ -81,6 +82,7 @@ class Facts:
     sight: Sight | None
     turned: tuple[Tensor, tuple[Tensor, Tensor]] | None = None
     weights: list[Tensor] | None = None
+    given: tuple[Tensor, Tensor] | None = None
 
 
 class SelfAttention(nn.Module):
@@ -113,6 +115,9 @@ class SelfAttention(nn.Module):
         T = x.shape[0]
         H, K, D = self.heads, self.kv_heads, self.head_dim
         raw = self.project(x).view(T, H + 2 * K, D)
+        if facts.given is not None:
+            tokens, numbers = facts.given
+            raw[tokens, H:] = numbers[layer]
         qk, v = raw[:, : H + K], raw[:, H + K :]
         if facts.rotation is not None:
             qk = apply_rope(qk, *facts.rotation)

@@ -1,9 +1,13 @@
-"""A low-rank adapter (LoRA, Hu et al. 2021) of the attention's matrices, and a checkpoint with it.
+"""What is trained: an adapter of the attention's matrices, or a header; and a checkpoint with it.
 
-    y = W·x + up·down·x        trained: down (R, in) and up (out, R), for qkv and output
+    adapter    y = W·x + up·down·x        down (R, in) and up (out, R), for qkv and output (LoRA,
+                                          Hu et al. 2021)
+    header     keys and values (L, n, 2K·D) of n tokens that stand before every module (prefix
+                                          tuning, Li & Liang 2021, but for each module)
 
-The student is the model with other linear layers around the same weights; merged into W, the
-adapter costs nothing, and the folder is a checkpoint like any other, with a hash of its own.
+The student is the model with other linear layers around the same weights, or with a header beside
+them. Merged into W, the adapter costs nothing; a header costs its slots and leaves W alone. Either
+way the folder is a checkpoint like any other, with a hash of its own.
 """
 
 from __future__ import annotations
@@ -11,8 +15,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -21,10 +26,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from minillm.checkpoint import WEIGHTS_FILE
+from minillm.checkpoint import HEADER, WEIGHTS_FILE, header_ids, header_shape
+from minillm.config import ModelConfig
 from minillm.config_file import CheckpointConfig, load_config, save_config
 from minillm.errors import LoadError, shown
-from minillm.model import Transformer
+from minillm.model import ForwardPlan, Run, Transformer
+from minillm.special_tokens import add_header
 from minillm.verify import record
 from minillm.weights_file import TensorSpec, WeightsFile, open_weights, write_weights
 
@@ -62,12 +69,26 @@ def adapted(model: Transformer, rank: int, seed: int) -> Transformer:
     return student
 
 
+def headed(model: Transformer, tokens: Sequence[int]) -> Transformer:
+    """A model of the same weights, shared, with a header that is at first what `tokens` would be,
+    all of them at position 0."""
+    size = len(tokens)
+    cache, mask = model.new_cache(), torch.ones(size, size, dtype=torch.bool).tril()
+    plan = ForwardPlan([Run(cache, size, mask)], [])
+    model(torch.tensor(tokens), torch.zeros(size, dtype=torch.long), plan)
+    student = deepcopy(model, {id(weight): weight for weight in model.parameters()})
+    layers = range(model.config.num_layers)
+    states = [torch.cat((cache.keys(layer), cache.values(layer))) for layer in layers]
+    student.header = nn.Parameter(torch.stack(states).transpose(1, 2).flatten(2).clone())
+    return student
+
+
 def trained(student: Transformer) -> dict[str, nn.Parameter]:
-    """The adapter's weights, which are all that training moves."""
+    """The weights that training moves, and no others."""
     return {
         name: weight
         for name, weight in student.named_parameters()
-        if name.endswith((".up", ".down"))
+        if name == HEADER or name.endswith((".up", ".down"))
     }
 
 
@@ -87,21 +108,25 @@ def load_adapter(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 def write_adapted(base: Path, target: Path, adapter: Adapter, facts: Mapping[str, str]) -> None:
     """The checkpoint `base` with `adapter` merged into its weights, as the new folder `target`.
 
-    Weights keep their dtype. The adapter is kept beside them, in float16, and so are `facts`, which
-    say where it came from. Raises `LoadError`; `target` is there as a whole afterwards, or not at
-    all.
+    Weights keep their dtype, and a header has that of the embedding. What was trained is kept
+    beside them, in float16, and so are `facts`, which say where it came from. Raises `LoadError`;
+    `target` is there as a whole afterwards, or not at all.
     """
     adapter = {name: weight.to(torch.float16) for name, weight in adapter.items()}
     partial = target.with_name(f".{target.name}.partial-{os.getpid()}")
     try:
         shutil.copytree(base, partial, ignore=_all_but_the_tokenizer)
         with open_weights(base / WEIGHTS_FILE) as file:
+            stored = load_config(base)
             specs = {name: file.spec(name) for name in file.names}
-            _check(adapter, specs)
+            if HEADER in adapter:
+                shape = tuple(adapter[HEADER].shape)
+                specs[HEADER] = replace(specs["embedding.weight"], shape=shape)
+                add_header(header_ids(stored.model, sum(shape[1:2])), partial)
+            _check(adapter, specs, stored.model)
             sha256 = write_weights(
                 partial / WEIGHTS_FILE, specs, lambda name: _merged(name, file, adapter)
             )
-        stored = load_config(base)
         save_config(CheckpointConfig(stored.model, sha256, {"format": "adapted", **facts}), partial)
         record(partial)
         save_file(adapter, partial / ADAPTER_FILE, metadata={"facts": json.dumps(dict(facts))})
@@ -114,9 +139,15 @@ def _all_but_the_tokenizer(folder: str, names: list[str]) -> set[str]:
     return {name for name in names if not name.startswith(("tokenizer.", "roles."))}
 
 
-def _check(adapter: Adapter, specs: Mapping[str, TensorSpec]) -> None:
-    """Every weight of the adapter must be one of two whose product has a weight's shape."""
+def _check(adapter: Adapter, specs: Mapping[str, TensorSpec], config: ModelConfig) -> None:
+    """Every weight must be a header for the model, or one of two whose product has the shape of a
+    weight."""
     for name, part in adapter.items():
+        if name == HEADER:
+            expected = header_shape(config, sum(part.shape[1:2]))
+            if part.shape != expected:
+                raise LoadError(f"a header {tuple(part.shape)} fits no model of {expected}")
+            continue
         place, _, kind = name.rpartition(".")
         spec, rank = specs.get(f"{place}.weight"), min(part.shape, default=0)
         pair = [adapter.get(f"{place}.{each}", part).shape for each in ("up", "down")]
@@ -126,6 +157,8 @@ def _check(adapter: Adapter, specs: Mapping[str, TensorSpec]) -> None:
 
 
 def _merged(name: str, file: WeightsFile, adapter: Adapter) -> Tensor:
+    if name in adapter:  # the header, which is the only whole one
+        return adapter[name].to(file.spec("embedding.weight").dtype)
     weight, place = file.tensor(name), name.removesuffix(".weight")
     if f"{place}.up" not in adapter:
         return weight

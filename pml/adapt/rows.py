@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from minillm.checkpoint import LoadedModel
+from minillm.tokenizer import Tokenizer
 from pml.adapt.texts import Sample
 from pml.build import module, prompt, schema, use
 from pml.plan import PromptPlan
@@ -34,23 +35,23 @@ class Row:
     first: int
 
 
-def plan_of(sample: Sample, model: LoadedModel) -> PromptPlan:
+def plan_of(sample: Sample, tokenizer: Tokenizer, longest: int) -> PromptPlan:
     """The prompt of all documents, packed, less the text behind them: with no text, the last token
     of the last document would be computed again."""
     names = [f"d{n}" for n in range(len(sample.documents))]
     modules = [module(name, text) for name, text in zip(names, sample.documents, strict=True)]
     declared = schema("sample", sample.instruction, *modules)
-    longest = model.config.max_positions
-    planner = Planner.of(declared, model.tokenizer, longest, layout="packed")
+    planner = Planner.of(declared, tokenizer, longest, layout="packed")
     plan = planner.plan(prompt("sample", *map(use, names), sample.continuations[0]))
     return replace(plan, texts=())
 
 
-def rows(sample: Sample, model: LoadedModel) -> tuple[Row, Row]:
-    """Under full attention, and as modules."""
-    plan = plan_of(sample, model)
+def rows(sample: Sample, model: LoadedModel, tokenizer: Tokenizer) -> tuple[Row, Row]:
+    """Under full attention, and as modules; these with the header of `tokenizer`, the student's."""
+    longest = model.config.max_positions
+    plan = plan_of(sample, tokenizer, longest)
     texts = [model.tokenizer.encode(text) for text in sample.continuations]
-    tokens = plan.selected()
+    tokens = plan_of(sample, model.tokenizer, longest).selected()
     places = range(len(tokens))
     seen = torch.tensor([span.kind != "ghost" for span in plan.spans for _ in span.tokens])
     sees = torch.from_numpy(plan.visibility())

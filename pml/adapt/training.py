@@ -10,6 +10,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import cycle, islice
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -17,12 +18,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from minillm.checkpoint import LoadedModel
+from minillm.checkpoint import LoadedModel, header_ids
 from minillm.errors import LoadError
 from minillm.gradients import Differentiable
-from pml.adapt.adapter import Adapter, adapted, trained
+from minillm.tokenizer import Tokenizer
+from pml.adapt.adapter import Adapter, adapted, headed, trained
 from pml.adapt.rows import Row, rows
-from pml.adapt.texts import Sample, sample
+from pml.adapt.texts import INSTRUCTIONS, Sample, sample
 
 HELD_OUT = 8
 
@@ -30,18 +32,25 @@ HELD_OUT = 8
 @dataclass(frozen=True)
 class Recipe:
     """`average` is of the moving average of the weights, which is what counts: training has no
-    schedule and may end at any step."""
+    schedule and may end at any step. With `header`, one of so many tokens is trained instead of an
+    adapter of rank `rank`."""
 
     seed: int = 0
     rank: int = 16
+    header: int = 0
     lr: float = 2e-3
     warm_up: int = 8
     average: float = 0.98
 
 
+def recipe_of(seed: int, header: int) -> Recipe:
+    """What was found to do well: for an adapter, or for a header of so many tokens if any."""
+    return Recipe(seed, header=header, lr=2e-2) if header else Recipe(seed)
+
+
 @dataclass
 class Progress:
-    """`before` is the held-out KL without the adapter, `losses` that of every step."""
+    """`before` is the held-out KL of the model as it is, `losses` that of every step."""
 
     before: float
     step: int = 0
@@ -57,7 +66,13 @@ class Trainer:
         self.model, self.recipe = model, recipe
         cut = len(prose) * 9 // 10
         self._prose, self._held_out = prose[:cut], prose[cut:]
-        student = adapted(model.transformer, recipe.rank, recipe.seed)
+        if recipe.header:
+            words = cycle(model.tokenizer.encode(INSTRUCTIONS[0]))
+            student = headed(model.transformer, [*islice(words, recipe.header)])
+        else:
+            student = adapted(model.transformer, recipe.rank, recipe.seed)
+        header = header_ids(model.config, recipe.header) or model.tokenizer.header_ids
+        self._tokenizer = model.tokenizer.with_header(header)
         self.weights = trained(student)
         self.average = {name: weight.detach().clone() for name, weight in self.weights.items()}
         self._teacher, self._student = Differentiable(model.transformer), Differentiable(student)
@@ -69,7 +84,7 @@ class Trainer:
     @property
     def progress(self) -> Progress:
         if self._progress is None:
-            self._progress = Progress(self.held_out())
+            self._progress = Progress(self._on_held_out(self._teacher, self.model.tokenizer))
         return self._progress
 
     def run(self, enough: Callable[[Progress], bool]) -> None:
@@ -83,18 +98,22 @@ class Trainer:
         """Mean KL by the averaged weights, on samples that training does not draw."""
         own = {name: weight.detach().clone() for name, weight in self.weights.items()}
         self._take(self.average)
-        chances = (random.Random(f"held out {n}") for n in range(HELD_OUT))
-        with torch.no_grad():
-            found = mean(float(self.loss(sample(chance, self._held_out))) for chance in chances)
+        found = self._on_held_out(self._student, self._tokenizer)
         self._take(own)
         return found
 
-    def loss(self, drawn: Sample) -> Tensor:
+    @torch.no_grad()
+    def _on_held_out(self, student: Differentiable, tokenizer: Tokenizer) -> float:
+        chances = (random.Random(f"held out {n}") for n in range(HELD_OUT))
+        drawn = (sample(chance, self._held_out) for chance in chances)
+        return mean(float(self._loss(one, student, tokenizer)) for one in drawn)
+
+    def _loss(self, drawn: Sample, student: Differentiable, tokenizer: Tokenizer) -> Tensor:
         """Mean Kullback-Leibler, nats, of the student's next tokens from the teacher's."""
-        full, modular = rows(drawn, self.model)
+        full, modular = rows(drawn, self.model, tokenizer)
         with torch.no_grad():
             p = _log_probabilities(self._teacher, full)
-        q = _log_probabilities(self._student, modular)
+        q = _log_probabilities(student, modular)
         return (p.exp() * (p - q)).sum(-1).mean()
 
     def save(self, path: Path, settings: dict[str, str]) -> None:
@@ -128,7 +147,8 @@ class Trainer:
         pace = min(1.0, (progress.step + 1) / recipe.warm_up)
         self._optimizer.param_groups[0]["lr"] = recipe.lr * pace
         self._optimizer.zero_grad()
-        loss = self.loss(sample(random.Random(f"{recipe.seed} {progress.step}"), self._prose))
+        drawn = sample(random.Random(f"{recipe.seed} {progress.step}"), self._prose)
+        loss = self._loss(drawn, self._student, self._tokenizer)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.weights.values(), 1.0)
         self._optimizer.step()

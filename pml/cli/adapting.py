@@ -23,7 +23,7 @@ from minillm.flags import (
 
 if TYPE_CHECKING:
     from minillm.checkpoint import LoadedModel
-    from pml.adapt.training import Progress, Trainer
+    from pml.adapt.training import Progress, Recipe, Trainer
 
 EVERY = 60
 """Seconds, after which progress is told and the state is kept."""
@@ -43,6 +43,12 @@ def adapt(
         int | None, typer.Option("--steps", min=1, metavar="N", help="At most, to the same bits.")
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, metavar="N", help="Of all chance.")] = 0,
+    header: Annotated[
+        int,
+        typer.Option(
+            "--header", min=0, max=256, metavar="N", help="Train one of N tokens, and no weights."
+        ),
+    ] = 0,
     adapter: Annotated[
         Path | None,
         typer.Option("--adapter", metavar="FILE", help="Take this one, and train nothing."),
@@ -63,8 +69,10 @@ def adapt(
         if facts.get("fingerprint") != model.fingerprint:
             raise Failure(f"{adapter}: was trained for {facts.get('of')}, not for {folder}")
     else:
-        names = [path.name for path in text or []]
-        trainer, facts = _trained(model, prose, names, state, minutes, steps, seed)
+        from pml.adapt.training import recipe_of
+
+        names, recipe = [path.name for path in text or []], recipe_of(seed, header)
+        trainer, facts = _trained(model, prose, names, state, minutes, steps, recipe)
         weights = dict(trainer.average)
     write_adapted(folder, out, weights, facts)
     if adapter is None:
@@ -105,12 +113,11 @@ def _trained(
     state: Path,
     minutes: float,
     steps: int | None,
-    seed: int,
+    recipe: Recipe,
 ) -> tuple[Trainer, dict[str, str]]:
     """The trainer when it is done, and where its adapter comes from."""
-    from pml.adapt.training import Recipe, Trainer
+    from pml.adapt.training import Trainer
 
-    recipe = Recipe(seed=seed)
     trainer = Trainer(model, prose, recipe)
     settings = {name: str(value) for name, value in asdict(recipe).items()}
     settings |= {"fingerprint": model.fingerprint}

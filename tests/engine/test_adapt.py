@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,11 +15,12 @@ from torch import Tensor
 from typer.testing import CliRunner, Result
 
 from minillm import load
+from minillm.checkpoint import header_ids
 from minillm.errors import LoadError
 from minillm.gradients import Differentiable
 from minillm.model import Transformer
 from minillm.verify import verify
-from pml.adapt.adapter import adapted, load_adapter, trained, write_adapted
+from pml.adapt.adapter import adapted, headed, load_adapter, trained, write_adapted
 from pml.adapt.rows import Row, rows
 from pml.adapt.texts import Sample, sample
 from pml.adapt.training import Recipe, Trainer
@@ -32,6 +34,7 @@ SAMPLE = Sample(
     "We go.\n", ("To the sea.\n", "By train.\n", "In May.\n"), ("Where? To", "How do we go? By")
 )
 FAST = Recipe(rank=2, lr=0.02, warm_up=1, average=0.8)
+HEADER = Recipe(header=3, lr=0.2, warm_up=1, average=0.8)
 PROSE = " ".join(
     f"The {n}th of all trains goes to Rome by way of {n * 7} hills." for n in range(400)
 )
@@ -47,37 +50,56 @@ def logits_of(model: Transformer, row: Row) -> Tensor:
     return trained.logits(trained.hidden(row.tokens, row.positions, row.sees))[0]
 
 
+@pytest.mark.parametrize("size", [0, 3])
 def test_the_readings_of_a_sample_are_full_prefill_and_what_the_engine_computes(
-    folder: Path,
+    folder: Path, size: int
 ) -> None:
+    """With a header of that size, and full prefill knows nothing of it."""
     model = load(folder, dtype=torch.float64)
-    full, modular = (logits_of(model.transformer, row) for row in rows(SAMPLE, model))
-    cache = PromptCache(model, layout="packed")
+    student = model
+    if size:
+        tokenizer = model.tokenizer.with_header(header_ids(model.config, size))
+        transformer = headed(model.transformer, model.tokenizer.encode("the sea")[:size])
+        student = replace(model, transformer=transformer, tokenizer=tokenizer)
+    read = rows(SAMPLE, model, student.tokenizer)
+    full, modular = logits_of(model.transformer, read[0]), logits_of(student.transformer, read[1])
+    cache = PromptCache(student, layout="packed")
+    whole = PromptCache(student, layout="packed", quality="exact")
     modules = [module(f"d{n}", text) for n, text in enumerate(SAMPLE.documents)]
-    cache.add_schema(schema("sample", SAMPLE.instruction, *modules))
+    for one in (cache, whole):
+        one.add_schema(schema("sample", SAMPLE.instruction, *modules))
     stop = 0
     for text in reversed(SAMPLE.continuations):
-        found = cache.prefill(prompt("sample", use("d0"), use("d1"), use("d2"), text))
-        expected = full_prefill(model.transformer, found.plan)
+        asked = prompt("sample", use("d0"), use("d1"), use("d2"), text)
+        found, exact = cache.prefill(asked), whole.prefill(asked)
+        assert found.usage.prompt_tokens == exact.usage.prompt_tokens + 3 * size
+        expected = full_prefill(model.transformer, exact.plan)
         last = -1 - stop
+        torch.testing.assert_close(exact.logits, expected, rtol=1e-9, atol=1e-9)
         torch.testing.assert_close(modular[last], found.logits, rtol=1e-9, atol=1e-9)
         torch.testing.assert_close(full[last], expected, rtol=1e-9, atol=1e-9)
         assert (expected - found.logits).abs().max() > 1e-3
         stop += len(model.tokenizer.encode(text))
 
 
-def test_gradients_reach_the_adapter_and_nothing_else(folder: Path) -> None:
+ADAPTER = {
+    f"blocks.{layer}.attention.{matrix}.{part}"
+    for layer in range(2)
+    for matrix in ("qkv", "output")
+    for part in ("down", "up")
+}
+
+
+@pytest.mark.parametrize(("recipe", "names"), [(FAST, ADAPTER), (HEADER, {"header"})])
+def test_gradients_reach_what_is_trained_and_nothing_else(
+    folder: Path, recipe: Recipe, names: set[str]
+) -> None:
     model = load(folder, weights="plain")
-    trainer = Trainer(model, (), FAST)
+    trainer = Trainer(model, (), recipe)
     before = {name: weight.clone() for name, weight in model.transformer.state_dict().items()}
+    untrained = {name: weight.detach().clone() for name, weight in trainer.weights.items()}
     trainer.run(lambda progress: progress.step == 2)
-    assert trainer.weights.keys() == {
-        f"blocks.{layer}.attention.{matrix}.{part}"
-        for layer in range(2)
-        for matrix in ("qkv", "output")
-        for part in ("down", "up")
-    }
-    untrained = trained(adapted(model.transformer, FAST.rank, FAST.seed))
+    assert trainer.weights.keys() == names
     for name, weight in trainer.weights.items():
         assert not torch.equal(weight, untrained[name]), name
     for name, weight in model.transformer.state_dict().items():
@@ -98,10 +120,12 @@ def test_training_broken_off_and_resumed_gives_the_same_bits(folder: Path, tmp_p
         assert torch.equal(second.weights[name], whole.weights[name]), name
 
 
-def test_what_is_held_out_comes_nearer_to_full_attention(folder: Path) -> None:
-    trainer = Trainer(load(folder, weights="plain"), (), Recipe(rank=8, lr=0.01, warm_up=1))
+@pytest.mark.parametrize("recipe", [Recipe(rank=8, lr=0.01, warm_up=1), HEADER])
+def test_what_is_held_out_comes_nearer_to_full_attention(folder: Path, recipe: Recipe) -> None:
+    trainer = Trainer(load(folder, weights="plain"), (), recipe)
+    untrained = trainer.held_out()
     trainer.run(lambda progress: progress.step == 100)
-    assert trainer.held_out() < 0.9 * trainer.progress.before
+    assert trainer.held_out() < 0.9 * untrained
 
 
 def test_a_merged_checkpoint_gives_the_logits_of_the_adapter(folder: Path, tmp_path: Path) -> None:
@@ -113,7 +137,7 @@ def test_a_merged_checkpoint_gives_the_logits_of_the_adapter(folder: Path, tmp_p
     target = tmp_path / "adapted"
     write_adapted(folder, target, trained(student), {"of": "tiny"})
     merged = load(target, weights="plain")
-    _, modular = rows(SAMPLE, model)
+    _, modular = rows(SAMPLE, model, model.tokenizer)
     expected, found = logits_of(student, modular), logits_of(merged.transformer, modular)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
     assert (logits_of(model.transformer, modular) - expected).abs().max() > 0.1
@@ -123,6 +147,34 @@ def test_a_merged_checkpoint_gives_the_logits_of_the_adapter(folder: Path, tmp_p
     assert facts == {"of": "tiny"}
     for name, weight in trained(student).items():
         assert torch.equal(kept[name].float(), weight), name
+
+
+def test_a_checkpoint_with_a_header_gives_the_logits_of_the_header(
+    folder: Path, tmp_path: Path
+) -> None:
+    model = load(folder, weights="plain")
+    student = headed(model.transformer, [5, 9, 7])
+    (header,) = trained(student).values()
+    with torch.no_grad():
+        header.copy_(torch.randn(header.shape).to(torch.float16))
+    target = tmp_path / "headed"
+    write_adapted(folder, target, trained(student), {"of": "tiny"})
+    found = load(target, weights="plain")
+    assert found.tokenizer.header_ids == header_ids(model.config, 3)
+    assert found.fingerprint != model.fingerprint
+    _, modular = rows(SAMPLE, model, found.tokenizer)
+    expected = logits_of(student, modular)
+    torch.testing.assert_close(logits_of(found.transformer, modular), expected)
+    _, bare = rows(SAMPLE, model, model.tokenizer)
+    as_it_was = logits_of(model.transformer, bare)
+    torch.testing.assert_close(logits_of(found.transformer, bare), as_it_was)
+    assert (as_it_was[-1] - expected[-1]).abs().max() > 0.1
+    assert verify(found, target).rows
+    kept, _ = load_adapter(target / "adapter.safetensors")
+    assert torch.equal(kept["header"].float(), header)
+    again = tmp_path / "again"
+    write_adapted(target, again, {}, {})
+    assert load(again).tokenizer.header_ids == found.tokenizer.header_ids
 
 
 def test_nothing_that_is_measured_is_trained_on() -> None:
@@ -163,6 +215,15 @@ def test_an_adapter_that_does_not_fit_is_refused(
         write_adapted(folder, tmp_path / "new", parts, {})
     assert not list(tmp_path.iterdir())
     write_adapted(folder, tmp_path / "new", {f"{place}.{k}": v for k, v in whole.items()}, {})
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 32), (2, 4, 31), (2, 32), ()])
+def test_a_header_that_does_not_fit_is_refused(
+    folder: Path, tmp_path: Path, shape: tuple[int, ...]
+) -> None:
+    with pytest.raises(LoadError, match=r"a header .* fits no model"):
+        write_adapted(folder, tmp_path / "new", {"header": torch.zeros(shape)}, {})
+    assert not list(tmp_path.iterdir())
 
 
 def pml(*arguments: object) -> Result:

@@ -128,6 +128,8 @@ class _SchemaReader:
             self.declared.before[path] = len(self.declared.spans)
             self.declared.starts[path] = self.cursor
             # *Decided*: `cache="false"` covers the modules inside.
+            # *Decided*: a header, where the model has one, is text before all else of a module.
+            self.put(list(self.tokenizer.header_ids), path, cached and node.cache)
             self.children(node.children, path, cached and node.cache)
             self.open = None
 

@@ -14,7 +14,7 @@ import tiny_checkpoints as tiny
 import torch
 from safetensors.torch import load_file, save_file
 
-from minillm.checkpoint import LoadedModel, load
+from minillm.checkpoint import LoadedModel, header_ids, header_shape, load
 from minillm.config import ModelConfig, RopeScaling
 from minillm.config_file import CheckpointConfig, load_config, save_config
 from minillm.convert import convert
@@ -22,6 +22,8 @@ from minillm.errors import LoadError
 from minillm.families import num_parameters
 from minillm.families.llama import LlamaConfig
 from minillm.model import ForwardPlan, Run
+from minillm.rope import rope_for
+from minillm.special_tokens import add_header
 from minillm.weights_file import TensorSpec, open_weights, sha256_of, write_weights
 
 WEIGHTS = "model.safetensors"
@@ -55,6 +57,11 @@ def test_loads_in_the_dtype_asked_for(folder: Path, dtype: torch.dtype) -> None:
     assert torch.isfinite(logits(model)).all()
     with pytest.raises(dataclasses.FrozenInstanceError):
         model.name = "other"  # type: ignore[misc]
+
+
+def test_the_name_of_a_dtype_is_none(folder: Path) -> None:
+    with pytest.raises(TypeError, match=r"dtype is 'float32', expected one of torch's"):
+        load(folder, dtype="float32")  # type: ignore[arg-type]
 
 
 def test_weights_in_the_stored_dtype_are_mapped_not_copied(folder: Path) -> None:
@@ -231,6 +238,41 @@ def test_wrong_weights_are_refused_by_name(
         load(folder)
     assert str(caught.value).endswith(message)
     assert str(folder / WEIGHTS) in str(caught.value)
+
+
+def test_a_header_must_be_known_to_weights_and_tokens_alike(folder: Path) -> None:
+    config = load_config(folder).model
+    shape = header_shape(config, 2)
+    rewritten(folder, lambda w: w.update({"header": torch.ones(shape)}))
+    with pytest.raises(LoadError, match=r"roles\.json names a header of 0 tokens, not of 2"):
+        load(folder)
+    add_header(header_ids(config, 2), folder)
+    assert torch.equal(load(folder).transformer.state_dict()["header"], torch.ones(shape))
+    for wrong in ((*shape[:2], shape[2] + 1), shape[:2], (1,), ()):
+        rewritten(folder, lambda w, wrong=wrong: w.update({"header": torch.ones(wrong)}))
+        with pytest.raises(LoadError, match="header has shape"):
+            load(folder)
+    rewritten(folder, lambda w: w.pop("header"))
+    with pytest.raises(LoadError, match=r"roles\.json names a header of 2 tokens, not of 0"):
+        load(folder)
+
+
+def test_the_keys_and_values_of_a_header_are_given(folder: Path) -> None:
+    """Turned to their position, whatever stands before them; what does not see them is the same."""
+    config = load_config(folder).model
+    size = header_shape(config, 2)
+    rewritten(folder, lambda w: w.update({"header": torch.randn(size)}))
+    add_header(header_ids(config, 2), folder)
+    model = load(folder, dtype=torch.float64).transformer
+    cache, tokens = model.new_cache(), torch.tensor([5, *header_ids(config, 2), 6])
+    model(tokens, torch.arange(4), ForwardPlan([Run(cache, 4)], [3]))
+    assert model.header is not None
+    keys, values = model.header.unflatten(2, (2, config.num_kv_heads, config.head_dim)).unbind(2)
+    rope = rope_for(config, torch.device("cpu"))
+    for layer in range(config.num_layers):
+        turned = [rope.turn(keys[layer, n, :, None], 1 + n) for n in range(2)]
+        torch.testing.assert_close(cache.keys(layer)[:, 1:3], torch.cat(turned, dim=1))
+        assert torch.equal(cache.values(layer)[:, 1:3], values[layer].transpose(0, 1))
 
 
 @pytest.mark.parametrize("name", ["config.json", WEIGHTS, "roles.json", "tokenizer.json"])

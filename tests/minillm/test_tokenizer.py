@@ -25,6 +25,7 @@ from minillm.special_tokens import (
     MarkerTexts,
     RoleMarkers,
     SpecialTokens,
+    add_header,
     load_special_tokens,
     save_special_tokens,
 )
@@ -243,6 +244,12 @@ def test_the_byte_tokenizer_can_do_without_bos_and_roles() -> None:
     assert bare.fingerprint != ByteTokenizer().fingerprint
 
 
+def test_a_header_is_no_text() -> None:
+    tokenizer = ByteTokenizer().with_header((261, 262))
+    assert tokenizer.decode([104, 261, 262, 105]) == "hi"
+    assert ByteTokenizer().header_ids == ()
+
+
 def test_the_fingerprint_tells_apart_all_that_decides_ids() -> None:
     definition = sentencepiece_definition()
     roles = MappingProxyType({"user": RoleMarkers((1,), (2,))})
@@ -325,6 +332,8 @@ def test_special_tokens_come_back_from_their_file(tmp_path: Path) -> None:
     texts = {"user": MarkerTexts("<u>\n", "</u>"), "assistant": MarkerTexts("", "")}
     save_special_tokens(special, texts, tmp_path)
     assert load_special_tokens(tmp_path) == special
+    add_header((9, 10), tmp_path)
+    assert load_special_tokens(tmp_path) == replace(special, header=(9, 10))
     content = json.loads((tmp_path / "roles.json").read_text(encoding="utf-8"))
     assert content["roles"]["user"] == {
         "open": [1, 7],
@@ -352,6 +361,7 @@ WRONG_ROLES: dict[str, tuple[object, str]] = {
     "a text for an id": (GOOD_ROLES | {"bos": "<s>"}, "'<s>' is no token id"),
     "a negative id": (GOOD_ROLES | {"stop": [-1]}, "-1 is no token id"),
     "a number for a list": (GOOD_ROLES | {"stop": 2}, "2 is no list"),
+    "a header of words": (GOOD_ROLES | {"header": "two"}, "'two' is no list"),
     "a list without end": (GOOD_ROLES | {"stop": [1] * 999}, "is no list of at most 256 token ids"),
 }
 

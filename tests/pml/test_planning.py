@@ -53,6 +53,18 @@ def seen(plan: PromptPlan) -> dict[str, str]:
     return found
 
 
+def test_a_header_begins_every_module_that_has_a_name() -> None:
+    nested = 'x<module name="a">aa<module name="c"><param name="p" len="1"/>c</module></module>'
+    one_of = '<union><module name="d">dd</module><module name="e"/></union>'
+    schema = parse_schema(f'<schema name="s">{nested}<module>y</module>{one_of}</schema>')
+    with_header = Planner.of(schema, BYTES.with_header((ord("<"), ord(">"))), 200)
+    assert [text(span.tokens) for span in with_header.layout.spans] == [
+        *("x", "<>aa", "<>", "?", "c", "y", "<>dd", "<>")
+    ]
+    plan = with_header.plan(prompt('<a><c p="1"/></a><d/>'))
+    assert text(plan.selected()) == "x<>aa<>1cy<>dd"
+
+
 def test_guaranteed_modules_see_what_is_always_there() -> None:
     plan = planner(f"x{AB}").plan(prompt("<a/><b/>?"))
     assert seen(plan) == {"x": "x", "aa": "xaa", "bb": "xbb", "?": "xaabb?"}
