@@ -101,7 +101,7 @@ class Answer:
         self.finish_reason: FinishReason | None = None
         self._max_tokens, self._max_positions = max_tokens, model.config.max_positions
         self._stop_ids = model.tokenizer.stop_ids if stop_ids is None else stop_ids
-        self._draw = Sampler(sampling, prompt)
+        self._draw = Sampler(sampling, (id for id in prompt if id < vocab_size))
         self._bytes, self._text = model.tokenizer.stream(), StopStrings(stop)
 
     def take(self, logits: Tensor) -> list[Delta]:

@@ -36,6 +36,7 @@ from minillm.weights_file import WeightsFile, open_weights, sha256_of
 WEIGHTS_FILE = "model.safetensors"
 HEADER = "header"
 """The weight that a checkpoint with a trained header has besides."""
+MAX_HEADER = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +106,11 @@ def load_transformer(
         transformer = Transformer(stored.model)
     with open_weights(path) as file:
         if HEADER in file.names:
-            shape = header_shape(stored.model, sum(file.spec(HEADER).shape[1:2]))
+            shape = file.spec(HEADER).shape
+            try:
+                check_header(shape, stored.model)
+            except LoadError as error:
+                raise LoadError(f"{path}: {error}") from error
             transformer.header = nn.Parameter(torch.empty(shape, device="meta"))
             table = {**table, HEADER: Weight(shape, ())}
         if sha256_of(path) != stored.weights_sha256:
@@ -174,9 +179,13 @@ def _check(file: WeightsFile, table: Mapping[str, Weight], path: Path) -> None:
             raise LoadError(f"{path}: {name} has shape {shape}, expected {weight.shape}")
 
 
-def header_shape(config: ModelConfig, size: int) -> tuple[int, ...]:
-    """Of the weight `header` for a header of `size` tokens."""
-    return config.num_layers, size, 2 * config.num_kv_heads * config.head_dim
+def check_header(shape: tuple[int, ...], config: ModelConfig) -> None:
+    """Raises `LoadError` where no header of the model has that shape (L, n, 2K·D)."""
+    L, width = config.num_layers, 2 * config.num_kv_heads * config.head_dim
+    n = shape[1] if len(shape) == 3 else 0
+    if shape != (L, n, width) or not 0 < n <= MAX_HEADER:
+        expected = f"({L}, 1 to {MAX_HEADER}, {width})"
+        raise LoadError(f"the header has shape {shape}, expected {expected}")
 
 
 def header_ids(config: ModelConfig, size: int) -> tuple[int, ...]:

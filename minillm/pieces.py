@@ -52,6 +52,9 @@ class PieceTokenizer(ABC):
             raise LoadError(f"special token {too_large[0]} is beyond the {vocab_size} tokens")
         self.vocab_size = vocab_size
         self.control_ids = frozenset(control_ids)
+        first = special.header[0] if special.header else vocab_size
+        if first < vocab_size or special.header != tuple(range(first, first + len(special.header))):
+            raise LoadError(f"the header is no row of tokens beyond the vocabulary's {vocab_size}")
         self.header_ids = special.header
         self.bos_id = special.bos
         self.placeholder_id = special.placeholder

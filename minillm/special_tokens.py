@@ -100,6 +100,8 @@ def save_special_tokens(
         "stop": sorted(special.stop),
         "roles": roles,
     }
+    if special.header:
+        content["header"] = list(special.header)
     text = json.dumps(content, indent=2, ensure_ascii=False)
     (folder / ROLES_FILE).write_text(text + "\n", encoding="utf-8")
 
@@ -157,6 +159,6 @@ def _ids(content: object) -> tuple[int, ...]:
 
 
 def _id(content: object) -> int:
-    if isinstance(content, bool) or not isinstance(content, int) or content < 0:
+    if isinstance(content, bool) or not isinstance(content, int) or not 0 <= content < 1 << 31:
         raise ValueError(f"{shown(content)} is no token id")
     return content

@@ -161,7 +161,7 @@ class _Subject:
         self, cache: PromptCache, full: FullPrefill, prompt: PromptSource, max_tokens: int
     ) -> None:
         self.cache, self.full, self.prompt, self.max_tokens = cache, full, prompt, max_tokens
-        self.plan = cache.plan(prompt)
+        self.plan, self.full_plan = cache.plan(prompt), cache.full_plan(prompt)
         self.full_ttft: list[float] = []
         self.cached_ttft: list[float] = []
         self.kept_ttft: list[float] = []
@@ -183,7 +183,7 @@ class _Subject:
         The first round's answers are kept; later ones would be the same.
         """
         started = time.perf_counter()
-        logits = self.full.prefill(self.cache.plan(self.prompt))
+        logits = self.full.prefill(self.cache.full_plan(self.prompt))
         int(logits.argmax())
         self.full_ttft.append(time.perf_counter() - started)
         self.cache.forget_buffer()
@@ -193,7 +193,7 @@ class _Subject:
         self.kept_ttft.append(kept.timings.ttft)
         if is_first:
             self.cached_answer = kept.tokens
-            self.full_answer = self.full.answer(self.plan, logits, self.max_tokens)
+            self.full_answer = self.full.answer(self.full_plan, logits, self.max_tokens)
 
     def comparison(self) -> Comparison:
         assert self.logits is not None
@@ -206,7 +206,7 @@ class _Subject:
             plan,
             FullRun(
                 median(self.full_ttft),
-                len(plan.selected()),
+                len(self.full_plan.selected()),
                 text(self.full_answer),
                 self.full_answer,
             ),

@@ -58,7 +58,8 @@ def deviating(
                 difference = (true[kind][:, first:stop] - stored[kind]).float().square()
                 scale = true[kind].float().square().sum(dim=(0, 2)).mean()
                 away += (difference.sum(dim=(0, 2)) / scale).cpu()
-            found.append((positions[first:stop], away))
+            own = (tokens[first:stop] < model.config.vocab_size).cpu()  # the rest is a header's
+            found.append((positions[first:stop][own], away[own]))
         first = stop
     if not found:
         return frozenset()

@@ -128,6 +128,7 @@ class _Builder:
         self.run: list[int] = []
         self.cached = True  # what of the run is
         self.before: str | None = None  # the role of the last turn
+        self.headed: set[ModulePath] = {()}  # whose text has begun, and had its header
 
     def build(self, schema: Schema) -> Layout:
         bos = self.tokenizer.bos_id
@@ -182,7 +183,6 @@ class _Builder:
         before = self.before  # and again behind it, as if it were left out
         place = len(self.regions)
         cached = cached and module.cache
-        self.add(self.tokenizer.header_ids, path, cached=cached, depth=depth + 1)
         self.children(module.children, path, cached=cached, depth=depth + 1)
         self.close_run(path, depth=depth + 1)
         self.close_section(module, path, first, start)
@@ -218,7 +218,7 @@ class _Builder:
                     code="default-length",
                 )
         slot = [self.tokenizer.placeholder_id] * parameter.length
-        self.add(slot, owner, cached=cached, depth=depth)
+        self.run, self.cached = slot, cached
         stand_in = (*ids["scaffold"], *slot[len(ids["scaffold"]) :])
         self.close_run(
             owner,
@@ -228,12 +228,17 @@ class _Builder:
         )
 
     def add(self, tokens: Sequence[int], owner: ModulePath, *, cached: bool, depth: int) -> None:
-        """Go on with the run, or end it where what comes is not cached as it is."""
-        if tokens and self.run and cached != self.cached:
+        """Go on with the run, or end it where what comes is not cached as it is. A header stands
+        before the first text of a module."""
+        if not tokens:
+            return
+        if self.run and cached != self.cached:
             self.close_run(owner, depth=depth)
-        if tokens:
-            self.run += tokens
-            self.cached = cached
+        if owner not in self.headed:
+            self.headed.add(owner)
+            self.run += self.tokenizer.header_ids
+        self.run += tokens
+        self.cached = cached
 
     def close_run(
         self,

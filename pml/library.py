@@ -77,12 +77,10 @@ class Library:
         self.store = store
         self._source = SegmentSource(model, store, namespace)
         self.schemas: dict[str, Planner] = {}
+        self._otherwise: dict[str, Planner] = {}  # the same schemas, if headers are not as usual
         self._attention, self._layout = attention, layout
         self._fresh_anonymous = fresh_anonymous
         self._recompute = recompute_of(quality) if recompute is None else recompute
-        # Full prefill, which is what is left then, knows no header.
-        without = self._recompute.unseen
-        self._tokenizer = model.tokenizer.with_header(()) if without else model.tokenizer
         self._learned: set[str] = set()
         self._changes: dict[str, Changes] = {}
 
@@ -100,20 +98,26 @@ class Library:
         """
         schema = read_schema(source)
         before = self.schemas.get(schema.name)
-        planner = Planner.of(
+        planner = self._laid_out(schema, in_full=self._recompute.unseen)
+        self._check_movable(planner)
+        self._changes[schema.name] = Changes.between(before, planner)
+        self.schemas[schema.name] = planner
+        self._otherwise.pop(schema.name, None)
+        if shared:
+            self._source.share(planner.states.all)
+        return schema
+
+    def _laid_out(self, schema: Schema, *, in_full: bool) -> Planner:
+        """`in_full`: for full prefill, where modules have no header."""
+        tokenizer = self.model.tokenizer
+        return Planner.of(
             schema,
-            self._tokenizer,
+            tokenizer.with_header(()) if in_full else tokenizer,
             self.model.config.max_positions,
             attention=self._attention,
             layout=self._layout,
             fresh_anonymous=self._fresh_anonymous,
         )
-        self._check_movable(planner)
-        self._changes[schema.name] = Changes.between(before, planner)
-        self.schemas[schema.name] = planner
-        if shared:
-            self._source.share(planner.states.all)
-        return schema
 
     def plan(
         self,
@@ -128,6 +132,11 @@ class Library:
         deviate most, what the prompt needs is encoded first.
         """
         return finish(self._planning(prompt, file, recompute))[0]
+
+    def full_plan(self, prompt: PromptSource) -> PromptPlan:
+        """A plan whose selected tokens are those of full prefill: of modules without a header."""
+        prompt = read_prompt(prompt)
+        return self._planner(prompt.schema, prompt.at, in_full=True).plan(prompt)
 
     def prepare(self, prompt: PromptSource | PromptPlan) -> Steps[Prepared]:
         """Plan a prompt and encode what it needs and the store lacks, step by step."""
@@ -148,8 +157,8 @@ class Library:
     ) -> Steps[tuple[PromptPlan, Encoding | None]]:
         """The plan, and what had to be encoded to measure what it computes again."""
         prompt = read_prompt(prompt, file)
-        planner = self._planner(prompt.schema, prompt.at)
         wanted = self._recompute if recompute is None else recompute
+        planner = self._planner(prompt.schema, prompt.at, in_full=wanted.unseen)
         plan = planner.plan(prompt, wanted, self._learned)
         if not wanted.is_measured:
             return plan, None
@@ -268,7 +277,10 @@ class Library:
                 "that states cannot be moved, as chats and layout='packed' do; take layout='fixed'"
             )
 
-    def _planner(self, schema: str, at: Location | None = None) -> Planner:
+    def _planner(
+        self, schema: str, at: Location | None = None, *, in_full: bool | None = None
+    ) -> Planner:
+        """The one that was added; or laid out for full prefill or not, where that is said."""
         if not isinstance(schema, str):
             raise TypeError(f"found a {type(schema).__name__}, expected a schema's name")
         planner = self.schemas.get(schema)
@@ -278,4 +290,8 @@ class Library:
             guess = closest(schema, self.schemas)
             message += did_you_mean(guess)
             raise PMLPromptError(message, at, code="other-schema", suggestion=guess)
-        return planner
+        if in_full in (None, self._recompute.unseen) or not self.model.tokenizer.header_ids:
+            return planner
+        if schema not in self._otherwise:
+            self._otherwise[schema] = self._laid_out(planner.layout.schema, in_full=bool(in_full))
+        return self._otherwise[schema]

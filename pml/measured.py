@@ -9,7 +9,7 @@ deviating    those whose keys or values a full prefill would have given most dif
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -42,9 +42,9 @@ def measured(
     if wanted.unseen:
         found |= unseen(plan)
     if (wanted.attended or wanted.read) and _modules(plan):
-        attention = Attention.of(model, plan, segments, scratch)
-        found |= attended(plan, attention, wanted.attended) if wanted.attended else set()
-        found |= read(plan, attention, wanted.read, start) if wanted.read else set()
+        attention, size = Attention.of(model, plan, segments, scratch), model.config.vocab_size
+        found |= attended(plan, attention, wanted.attended, size) if wanted.attended else set()
+        found |= read(plan, attention, wanted.read, size, start) if wanted.read else set()
     if wanted.deviating:
         share, of = wanted.deviating, wanted.deviation
         found |= deviating(model, plan, segments, share, start, of)
@@ -96,30 +96,37 @@ class Attention:
         return cls(mean.cpu(), scratch.positions.cpu())
 
 
-def attended(plan: PromptPlan, attention: Attention, share: float) -> frozenset[int]:
+def attended(
+    plan: PromptPlan, attention: Attention, share: float, vocab_size: int
+) -> frozenset[int]:
     """The positions of the imported modules whose tokens get the most attention, by the mean over
     the tokens that attend: about `share` of all cached tokens."""
-    modules = {name: _positions(spans) for name, spans in _modules(plan).items()}
+    found = {name: _positions(spans, vocab_size) for name, spans in _modules(plan).items()}
+    modules = {name: positions for name, positions in found.items() if positions}
+    count = len(_positions(plan.reused, vocab_size))
     mass = attention.weights.mean(dim=0)
     by_position = dict(zip(attention.positions.tolist(), mass.tolist(), strict=True))
     means = {name: sum(by_position[p] for p in at) / len(at) for name, at in modules.items()}
     taken: set[int] = set()
     for name in sorted(means, key=lambda name: -means[name]):
-        if taken and len(taken) + len(modules[name]) / 2 > share * plan.num_cached:
+        if taken and len(taken) + len(modules[name]) / 2 > share * count:
             break
         taken.update(modules[name])
     return frozenset(taken)
 
 
-def read(plan: PromptPlan, attention: Attention, share: float, start: int = 0) -> frozenset[int]:
+def read(
+    plan: PromptPlan, attention: Attention, share: float, vocab_size: int, start: int = 0
+) -> frozenset[int]:
     """The positions from `start` on of those tokens of imported modules that the prompt's last
     token attends to most: `share` of all cached tokens. It is about to answer, and looks at what
     the answer is made of; tokens before it look at much else."""
     spans = [span for found in _modules(plan).values() for span in found]
-    inside = torch.isin(attention.positions, torch.tensor(_positions(spans)))
+    inside = torch.isin(attention.positions, torch.tensor(_positions(spans, vocab_size)))
     inside &= attention.positions >= start
     mass, positions = attention.weights[-1, inside], attention.positions[inside]
-    most = mass.argsort(descending=True, stable=True)[: round(share * plan.num_cached)]
+    count = round(share * len(_positions(plan.reused, vocab_size)))
+    most = mass.argsort(descending=True, stable=True)[:count]
     return frozenset(positions[most].tolist())
 
 
@@ -133,5 +140,11 @@ def _modules(plan: PromptPlan) -> dict[str, list[PlanSpan]]:
     return found
 
 
-def _positions(spans: list[PlanSpan]) -> list[int]:
-    return [position for span in spans for position in range(span.start, span.stop)]
+def _positions(spans: Iterable[PlanSpan], vocab_size: int) -> list[int]:
+    """Of all tokens but a header's, which are beyond the vocabulary."""
+    return [
+        position
+        for span in spans
+        for position, token in enumerate(span.tokens, span.start)
+        if token < vocab_size
+    ]

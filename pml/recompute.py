@@ -17,7 +17,8 @@ recomputed token stays as a ghost, for the tokens that were encoded seeing it.
     unseen              all cached tokens but the first ones, which saw all that stands before them:
                         the answer is that of full prefill
 
-The selectors add up. Which tokens deviate and what is attended to the engine measures.
+The selectors add up. Which tokens deviate and what is attended to the engine measures. None but
+`positions` counts or takes the tokens of a header: they are the same whatever they see.
 """
 
 from __future__ import annotations
@@ -70,9 +71,11 @@ def recomputed_tokens(
     standing: Sequence[Standing],
     nodes: Sequence[Node | None],
     filled: Set[int],
+    header: Sequence[int] = (),
 ) -> dict[Node, tuple[int, ...]]:
     """The offsets to compute afresh in each node; `nodes` are those of `standing`, None where its
-    text is fresh anyhow, and `filled` the positions that arguments start at."""
+    text is fresh anyhow, and `filled` the positions that arguments start at; `header` are tokens
+    that are not counted."""
     found: dict[Node, set[int]] = {}
     left_of: dict[int, int] = {}  # of an import: how many of its first tokens are still to come
     left = 0  # of the tokens behind the last parameter
@@ -80,12 +83,12 @@ def recomputed_tokens(
         if one.span.parameter is not None:
             left = recompute.after_parameters if one.start in filled else left
         elif node is not None:
-            count = len(node.tokens)
+            own = [n for n, token in enumerate(node.tokens) if token not in header]
             first = 0 if one.span.owner == () else left_of.get(id(one.tag), recompute.first)
-            left_of[id(one.tag)] = max(0, first - count)
-            chosen = {*range(min(count, max(first, left)))}
-            chosen |= {n for n in range(count) if node.start + n in recompute.positions}
-            left = max(0, left - count)
+            left_of[id(one.tag)] = max(0, first - len(own))
+            chosen = {*own[: max(first, left)]}
+            chosen |= {n for n in range(len(node.tokens)) if node.start + n in recompute.positions}
+            left = max(0, left - len(own))
             if chosen:
                 found[node] = chosen
     return {node: tuple(sorted(offsets)) for node, offsets in found.items()}

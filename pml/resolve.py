@@ -87,8 +87,9 @@ class Resolver:
         known = learned if self.attention == "learned" else frozenset[str]()
         nodes, texts, again = with_learned(nodes, texts, known, before)
         placed = [*(node for node in nodes if node is not None), *again]
+        header = self.tokenizer.header_ids
         filled = {text.start for text in placement.fresh if text.path != PROMPT}
-        recomputed = recomputed_tokens(recompute, placement.standing, nodes, filled)
+        recomputed = recomputed_tokens(recompute, placement.standing, nodes, filled, header)
         _recompute_last(placed, texts, recomputed)
         named = (self.layout.schema.name, self.positions, self.attention)
         return PromptPlan(*named, tuple(placed), tuple(texts), recomputed)

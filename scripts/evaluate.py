@@ -22,7 +22,8 @@ from pml.eval.tasks import TASKS
 
 ROOT = Path(__file__).parents[1]
 PAGE, FOUND = ROOT / "docs" / "results.md", ROOT / "docs" / "results"
-SMOLLM2, ADAPTED = "weights/smollm2-135m-instruct", "weights/smollm2-135m-adapted"
+SMOLLM2 = "weights/smollm2-135m-instruct"
+ADAPTED, HEADED = "weights/smollm2-135m-adapted", "weights/smollm2-135m-headed"
 TINY, FALCON = "weights/tiny-llama", "weights/tiny-falcon"
 MPT, FALCON_ALIBI = "weights/tiny-mpt", "weights/tiny-falcon-alibi"
 QUALITIES = "full,fast,balanced,exact"
@@ -46,6 +47,8 @@ RUNS: dict[str, Run] = {
     "records": asked("records", 110, modes=MORE),
     "adapted": asked("records", 110, "--teacher", SMOLLM2, model=ADAPTED),
     "adapted-nq": asked("nq", 50, "--teacher", SMOLLM2, model=ADAPTED),
+    "headed": asked("records", 110, "--teacher", SMOLLM2, model=HEADED),
+    "headed-nq": asked("nq", 50, "--teacher", SMOLLM2, model=HEADED),
     "nq-qualities": asked("nq", 100),
     "nq": asked("nq", 40, modes=LEVERS),
     "xquad": asked("xquad", 100, "--documents", "3"),
@@ -92,9 +95,10 @@ def run(name: str) -> None:
     if task and not task.is_built_in and "PML_DATA" not in os.environ:
         note(f"{name}: skipped, PML_DATA names no folder of data")
         return
-    if ADAPTED in command and not (ROOT / ADAPTED).exists():
-        note(f"{name}: skipped, {ADAPTED} is not there: see docs/adapt.md")
-        return
+    for trained in {ADAPTED, HEADED}.intersection(command):
+        if not (ROOT / trained).exists():
+            note(f"{name}: skipped, {trained} is not there: see docs/adapt.md")
+            return
     note(f"{name}: pml {' '.join(command)}")
     pml = Path(sys.executable).with_name("pml")
     done = subprocess.run([pml, *command, "--json"], cwd=ROOT, stdout=subprocess.PIPE, check=True)

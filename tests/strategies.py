@@ -23,7 +23,7 @@ import torch
 from hypothesis import strategies as st
 from hypothesis.vendor.pretty import RepresentationPrinter
 
-from minillm.checkpoint import LoadedModel, header_shape
+from minillm.checkpoint import LoadedModel
 from minillm.config import FamilyConfig, ModelConfig, PositionScheme, RopeScaling
 from minillm.families.falcon import FalconConfig
 from minillm.families.llama import LlamaConfig
@@ -161,7 +161,8 @@ def hot_model(shape: ModelShape) -> Transformer:
 @lru_cache(maxsize=256)
 def _made(shape: ModelShape, device: torch.device) -> Transformer:
     model = Transformer(shape.config()).double()
-    header = torch.empty(header_shape(model.config, HEADER), dtype=torch.float64)
+    width = 2 * model.config.num_kv_heads * model.config.head_dim
+    header = torch.empty(shape.layers, HEADER, width, dtype=torch.float64)
     model.header = torch.nn.Parameter(header)
     return hot(model, shape.seed).to(device)
 

@@ -26,11 +26,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from minillm.checkpoint import HEADER, WEIGHTS_FILE, header_ids, header_shape
-from minillm.config import ModelConfig
+from minillm.checkpoint import HEADER, WEIGHTS_FILE, check_header, header_ids
 from minillm.config_file import CheckpointConfig, load_config, save_config
 from minillm.errors import LoadError, shown
 from minillm.model import ForwardPlan, Run, Transformer
+from minillm.rope import rope_for
 from minillm.special_tokens import add_header
 from minillm.verify import record
 from minillm.weights_file import TensorSpec, WeightsFile, open_weights, write_weights
@@ -72,24 +72,24 @@ def adapted(model: Transformer, rank: int, seed: int) -> Transformer:
 def headed(model: Transformer, tokens: Sequence[int]) -> Transformer:
     """A model of the same weights, shared, with a header that is at first what `tokens` would be,
     all of them at position 0."""
-    size = len(tokens)
+    size, config = len(tokens), model.config
     cache, mask = model.new_cache(), torch.ones(size, size, dtype=torch.bool).tril()
     plan = ForwardPlan([Run(cache, size, mask)], [])
     model(torch.tensor(tokens), torch.zeros(size, dtype=torch.long), plan)
+    states = torch.stack(
+        [torch.cat((cache.keys(layer), cache.values(layer))) for layer in range(config.num_layers)]
+    ).clone()  # (L, 2K, n, D)
+    if config.position_scheme == "rope":  # At position 0 keys are not turned, but scaled.
+        scale = rope_for(config, model.device).scale
+        states[:, : config.num_kv_heads, :, : config.rotary_dim] /= scale
     student = deepcopy(model, {id(weight): weight for weight in model.parameters()})
-    layers = range(model.config.num_layers)
-    states = [torch.cat((cache.keys(layer), cache.values(layer))) for layer in layers]
-    student.header = nn.Parameter(torch.stack(states).transpose(1, 2).flatten(2).clone())
+    student.header = nn.Parameter(states.transpose(1, 2).flatten(2))
     return student
 
 
 def trained(student: Transformer) -> dict[str, nn.Parameter]:
     """The weights that training moves, and no others."""
-    return {
-        name: weight
-        for name, weight in student.named_parameters()
-        if name == HEADER or name.endswith((".up", ".down"))
-    }
+    return {name: weight for name, weight in student.named_parameters() if weight.requires_grad}
 
 
 def load_adapter(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -121,9 +121,10 @@ def write_adapted(base: Path, target: Path, adapter: Adapter, facts: Mapping[str
             specs = {name: file.spec(name) for name in file.names}
             if HEADER in adapter:
                 shape = tuple(adapter[HEADER].shape)
+                check_header(shape, stored.model)
                 specs[HEADER] = replace(specs["embedding.weight"], shape=shape)
-                add_header(header_ids(stored.model, sum(shape[1:2])), partial)
-            _check(adapter, specs, stored.model)
+                add_header(header_ids(stored.model, shape[1]), partial)
+            _check(adapter, specs)
             sha256 = write_weights(
                 partial / WEIGHTS_FILE, specs, lambda name: _merged(name, file, adapter)
             )
@@ -139,14 +140,10 @@ def _all_but_the_tokenizer(folder: str, names: list[str]) -> set[str]:
     return {name for name in names if not name.startswith(("tokenizer.", "roles."))}
 
 
-def _check(adapter: Adapter, specs: Mapping[str, TensorSpec], config: ModelConfig) -> None:
-    """Every weight must be a header for the model, or one of two whose product has the shape of a
-    weight."""
+def _check(adapter: Adapter, specs: Mapping[str, TensorSpec]) -> None:
+    """Every weight but a header must be one of two whose product has the shape of a weight."""
     for name, part in adapter.items():
         if name == HEADER:
-            expected = header_shape(config, sum(part.shape[1:2]))
-            if part.shape != expected:
-                raise LoadError(f"a header {tuple(part.shape)} fits no model of {expected}")
             continue
         place, _, kind = name.rpartition(".")
         spec, rank = specs.get(f"{place}.weight"), min(part.shape, default=0)

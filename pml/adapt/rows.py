@@ -51,7 +51,7 @@ def rows(sample: Sample, model: LoadedModel, tokenizer: Tokenizer) -> tuple[Row,
     longest = model.config.max_positions
     plan = plan_of(sample, tokenizer, longest)
     texts = [model.tokenizer.encode(text) for text in sample.continuations]
-    tokens = plan_of(sample, model.tokenizer, longest).selected()
+    tokens = plan_of(sample, model.tokenizer.with_header(()), longest).selected()
     places = range(len(tokens))
     seen = torch.tensor([span.kind != "ghost" for span in plan.spans for _ in span.tokens])
     sees = torch.from_numpy(plan.visibility())

@@ -45,7 +45,7 @@ class Recipe:
 
 def recipe_of(seed: int, header: int) -> Recipe:
     """What was found to do well: for an adapter, or for a header of so many tokens if any."""
-    return Recipe(seed, header=header, lr=2e-2) if header else Recipe(seed)
+    return Recipe(seed, rank=0, header=header, lr=2e-2) if header else Recipe(seed)
 
 
 @dataclass

@@ -84,9 +84,10 @@ def _divergences(
         cache = PromptCache(model, layout=layout)
         for gap in gaps:
             cache.add_schema(_with_gap(form, item, gap))
-            prefilled = cache.prefill(form.prompt(replace(item, documents=("",))))
+            prompt = form.prompt(replace(item, documents=("",)))
+            prefilled = cache.prefill(prompt)
             if full is None:
-                full = full_prefill(model.transformer, prefilled.plan)
+                full = full_prefill(model.transformer, cache.full_plan(prompt))
             same = torch.equal(full.argmax(), prefilled.logits.argmax())
             yield (gap, layout), (divergence(full, prefilled.logits), same)
 

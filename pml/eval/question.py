@@ -138,7 +138,7 @@ class Asker:
         library.add_schema(self.task.form.schema(item))
         prompt = self.task.form.prompt(item)
         started = time.perf_counter()
-        plan = library.plan(prompt)
+        plan = library.full_plan(prompt)
         logits = full_prefill(self.teacher.transformer, plan, self._buffers[FULL])
         seconds, tokens = time.perf_counter() - started, len(plan.selected())
         return _Prefilled(logits, tokens, tokens, tokens, seconds)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from minillm.model import ForwardPlan, Run, Transformer
+from minillm.tokenizer import ByteTokenizer
 from pml.plan import PromptPlan
 
 
@@ -34,9 +35,11 @@ class Oracle:
         return len(set(self.tokens[seen].tolist())) > 1
 
     def future_keys(self) -> Tensor:
-        """Pairs (query, key), (n, 2): a fresh query and a key behind it that is no ghost."""
+        """Pairs (query, key), (n, 2): a fresh query and a key behind it that is no ghost. Not of a
+        header, whose keys and values are the same whatever it sees."""
         later = self.positions[None, :] > self.positions[:, None]
-        return (later & self.fresh[:, None] & ~self.ghost[None, :]).nonzero()
+        queries = self.fresh & (self.tokens < ByteTokenizer().vocab_size)
+        return (later & queries[:, None] & ~self.ghost[None, :]).nonzero()
 
     def ghosts_before_the_end(self) -> Tensor:
         return (self.ghost & (self.positions < self.positions[self.last])).nonzero().flatten()

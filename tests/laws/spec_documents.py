@@ -89,8 +89,13 @@ class _SchemaReader:
         self.cursor = 0
         self.open: Span | None = None
         self.members: dict[int, str] = {}
+        self.headed: list[Path] = []
 
     def put(self, ids: list[int], owner: Path, cached: bool) -> None:
+        # *Decided*: a header, where the model has one, is text before a named module's first text.
+        if ids and owner and owner not in self.headed:
+            self.headed.append(owner)
+            ids = [*self.tokenizer.header_ids, *ids]
         for id in ids:
             # *Decided*: cached text and text that is always fresh are not one span.
             if self.open is None or self.open.cached != cached:
@@ -128,8 +133,6 @@ class _SchemaReader:
             self.declared.before[path] = len(self.declared.spans)
             self.declared.starts[path] = self.cursor
             # *Decided*: `cache="false"` covers the modules inside.
-            # *Decided*: a header, where the model has one, is text before all else of a module.
-            self.put(list(self.tokenizer.header_ids), path, cached and node.cache)
             self.children(node.children, path, cached and node.cache)
             self.open = None
 

@@ -79,7 +79,7 @@ def read(
             placed[Node(choice.state, stood.start)] = stood
         elif stood.span.slot is None:
             fresh += enumerate(stood.span.ids, stood.start)
-    return _sight(placed, fresh, standing.spans, recompute)
+    return _sight(placed, fresh, standing.spans, recompute, tokenizer.header_ids)
 
 
 class _States:
@@ -180,6 +180,7 @@ def _sight(
     fresh: list[tuple[int, int]],
     standing: list[Stood],
     recompute: Recompute,
+    header: tuple[int, ...],
 ) -> tuple[Reading, int]:
     """The tokens of all closures of the placed nodes, equal nodes taken once, and the fresh tokens,
     each with whom it sees."""
@@ -187,7 +188,8 @@ def _sight(
     if not ids and not fresh:
         raise DoesNotFit(0, 0)
     last = max(*ids, *(position for position, _ in fresh), -1)
-    recomputed = _recomputed(sorted(ids), standing, recompute)
+    texts = sorted(position for position, id in ids.items() if id not in header)
+    recomputed = _recomputed(texts, standing, recompute) | (ids.keys() & recompute.positions)
     # *Decided*: what stands last is computed, so that there are logits.
     recomputed |= {last} & ids.keys()
 
@@ -218,20 +220,21 @@ def _tokens(node: Node) -> Iterator[tuple[int, int]]:
     return enumerate(node.state.ids, node.start)
 
 
-def _recomputed(cached: list[int], standing: list[Stood], recompute: Recompute) -> set[int]:
-    """The cached positions, ascending, of which the prompt asks that they be computed afresh.
+def _recomputed(texts: list[int], standing: list[Stood], recompute: Recompute) -> set[int]:
+    """The positions of which the prompt asks by counting that they be computed afresh.
 
-    *Read as*: what is counted in both selectors are cached tokens.
+    *Read as*: what is counted are cached tokens. *Decided*: those of a header are not; `texts` are
+    the positions of the others, ascending.
     """
-    found = set(cached) & recompute.positions  # a list
+    found: set[int] = set()
     own: dict[int, list[int]] = {}  # of each import
     for stood in standing:
         if stood.filled:  # the k tokens after each filled parameter
-            behind = [position for position in cached if position > stood.start]
+            behind = [position for position in texts if position > stood.start]
             found.update(behind[: recompute.after_parameters])
         if stood.span.owner != () and not stood.span.slot:
             positions = range(stood.start, stood.start + len(stood.span.ids))
-            own.setdefault(id(stood.tag), []).extend(set(positions).intersection(cached))
+            own.setdefault(id(stood.tag), []).extend(set(positions).intersection(texts))
     for tokens in own.values():  # the first k tokens of each module
         found.update(sorted(tokens)[: recompute.first])
     return found

@@ -122,10 +122,17 @@ def test_law_01_with_recomputed_tokens(case: Case, recompute: Recompute) -> None
     assert left <= cached
     assert plan.selected() == before.selected()
     assert recompute.positions & cached <= again
-    assert len(again) >= round(recompute.deviating * len(cached))
+    assert len(again) >= round(recompute.deviating * len(own_of(case)))
     usage = cache.prefill(plan).usage
     assert usage.recomputed_tokens == before.num_recomputed + len(again)
     assert usage.fresh_tokens == before.num_fresh + len(again)
+
+
+def own_of(case: Case) -> set[int]:
+    """The positions of the cached tokens that are of text: what is beyond the vocabulary is a
+    header's, and the same whatever it sees."""
+    size, reused = case.model.config.vocab_size, case.plan.reused
+    return {p for s in reused for p, token in enumerate(s.tokens, s.start) if token < size}
 
 
 @settings(max_examples=settings().max_examples // 4)
@@ -146,9 +153,11 @@ def test_what_deviates_most_is_recomputed(case: Case, share: float) -> None:
     away = differences.square().sum(dim=(0, 2))
 
     chosen = deviating(case.model, case.plan, encoded(case.cache, case.plan), share)
-    assert len(chosen) == round(share * len(away))
-    is_chosen = torch.tensor([at in chosen for at in stored.positions.tolist()])
-    if 0 < len(chosen) < len(away):
+    own = own_of(case)
+    assert chosen <= own and len(chosen) == round(share * len(own))
+    is_chosen = torch.tensor([at in chosen for at in stored.positions.tolist() if at in own])
+    away = away[[at in own for at in stored.positions.tolist()]]
+    if 0 < len(chosen) < len(own):
         assert float(away[is_chosen].min()) >= float(away[~is_chosen].max()) * (1 - 1e-5) - 1e-9
 
 

@@ -14,7 +14,7 @@ import tiny_checkpoints as tiny
 import torch
 from safetensors.torch import load_file, save_file
 
-from minillm.checkpoint import LoadedModel, header_ids, header_shape, load
+from minillm.checkpoint import LoadedModel, header_ids, load
 from minillm.config import ModelConfig, RopeScaling
 from minillm.config_file import CheckpointConfig, load_config, save_config
 from minillm.convert import convert
@@ -242,15 +242,15 @@ def test_wrong_weights_are_refused_by_name(
 
 def test_a_header_must_be_known_to_weights_and_tokens_alike(folder: Path) -> None:
     config = load_config(folder).model
-    shape = header_shape(config, 2)
+    shape = (config.num_layers, 2, 2 * config.num_kv_heads * config.head_dim)
     rewritten(folder, lambda w: w.update({"header": torch.ones(shape)}))
     with pytest.raises(LoadError, match=r"roles\.json names a header of 0 tokens, not of 2"):
         load(folder)
     add_header(header_ids(config, 2), folder)
     assert torch.equal(load(folder).transformer.state_dict()["header"], torch.ones(shape))
-    for wrong in ((*shape[:2], shape[2] + 1), shape[:2], (1,), ()):
+    for wrong in ((*shape[:2], shape[2] + 1), shape[:2], (1,), (), (2, 1 << 61, 0), (2, 0, 64)):
         rewritten(folder, lambda w, wrong=wrong: w.update({"header": torch.ones(wrong)}))
-        with pytest.raises(LoadError, match="header has shape"):
+        with pytest.raises(LoadError, match="the header has shape"):
             load(folder)
     rewritten(folder, lambda w: w.pop("header"))
     with pytest.raises(LoadError, match=r"roles\.json names a header of 2 tokens, not of 0"):
@@ -260,7 +260,7 @@ def test_a_header_must_be_known_to_weights_and_tokens_alike(folder: Path) -> Non
 def test_the_keys_and_values_of_a_header_are_given(folder: Path) -> None:
     """Turned to their position, whatever stands before them; what does not see them is the same."""
     config = load_config(folder).model
-    size = header_shape(config, 2)
+    size = config.num_layers, 2, 2 * config.num_kv_heads * config.head_dim
     rewritten(folder, lambda w: w.update({"header": torch.randn(size)}))
     add_header(header_ids(config, 2), folder)
     model = load(folder, dtype=torch.float64).transformer

@@ -244,6 +244,12 @@ def test_the_byte_tokenizer_can_do_without_bos_and_roles() -> None:
     assert bare.fingerprint != ByteTokenizer().fingerprint
 
 
+@pytest.mark.parametrize("header", [(5, 6), (3000, 3002), (3000, 3000), (3001, 3000)])
+def test_a_header_is_a_row_of_tokens_beyond_the_vocabulary(header: tuple[int, ...]) -> None:
+    with pytest.raises(LoadError, match="the header is no row of tokens beyond"):
+        SentencePieceTokenizer(sentencepiece_definition(), replace(SPECIAL, header=header))
+
+
 def test_a_header_is_no_text() -> None:
     tokenizer = ByteTokenizer().with_header((261, 262))
     assert tokenizer.decode([104, 261, 262, 105]) == "hi"
@@ -328,7 +334,7 @@ def test_wrong_tokenizers_are_refused_in_one_line(
 
 def test_special_tokens_come_back_from_their_file(tmp_path: Path) -> None:
     roles = {"user": RoleMarkers((1, 7), (2,)), "assistant": RoleMarkers((), ())}
-    special = SpecialTokens(1, 0, frozenset({2, 3}), MappingProxyType(roles))
+    special = SpecialTokens(1, 0, frozenset({2, 3}), MappingProxyType(roles), (7, 8))
     texts = {"user": MarkerTexts("<u>\n", "</u>"), "assistant": MarkerTexts("", "")}
     save_special_tokens(special, texts, tmp_path)
     assert load_special_tokens(tmp_path) == special
@@ -361,6 +367,7 @@ WRONG_ROLES: dict[str, tuple[object, str]] = {
     "a text for an id": (GOOD_ROLES | {"bos": "<s>"}, "'<s>' is no token id"),
     "a negative id": (GOOD_ROLES | {"stop": [-1]}, "-1 is no token id"),
     "a number for a list": (GOOD_ROLES | {"stop": 2}, "2 is no list"),
+    "an id beyond all": (GOOD_ROLES | {"header": [1 << 63]}, "9223372036854775808 is no token id"),
     "a header of words": (GOOD_ROLES | {"header": "two"}, "'two' is no list"),
     "a list without end": (GOOD_ROLES | {"stop": [1] * 999}, "is no list of at most 256 token ids"),
 }

@@ -53,16 +53,21 @@ def seen(plan: PromptPlan) -> dict[str, str]:
     return found
 
 
-def test_a_header_begins_every_module_that_has_a_name() -> None:
-    nested = 'x<module name="a">aa<module name="c"><param name="p" len="1"/>c</module></module>'
+def test_a_header_begins_the_text_of_every_module_that_has_a_name() -> None:
+    """Not of one without any: it stays a choice of nothing, and no answer starts at a header."""
+    nested = '<module name="a">aa<module name="c"><param name="p" len="1"/>c</module></module>'
     one_of = '<union><module name="d">dd</module><module name="e"/></union>'
-    schema = parse_schema(f'<schema name="s">{nested}<module>y</module>{one_of}</schema>')
-    with_header = Planner.of(schema, BYTES.with_header((ord("<"), ord(">"))), 200)
-    assert [text(span.tokens) for span in with_header.layout.spans] == [
-        *("x", "<>aa", "<>", "?", "c", "y", "<>dd", "<>")
-    ]
-    plan = with_header.plan(prompt('<a><c p="1"/></a><d/>'))
-    assert text(plan.selected()) == "x<>aa<>1cy<>dd"
+    around = '<module name="f"><module name="g">g</module></module>'
+    schema = parse_schema(f'<schema name="s">x{nested}<module>y</module>{one_of}{around}</schema>')
+    headed = Planner.of(schema, BYTES.with_header((261, 262)), 200)
+
+    def read(tokens: tuple[int, ...]) -> str:
+        return text(tokens).translate({261: "<", 262: ">"})
+
+    spans = [read(span.tokens) for span in headed.layout.spans]
+    assert spans == ["x", "<>aa", "?", "<>c", "y", "<>dd", "<>g"]
+    plan = headed.plan(prompt('<a><c p="1"/></a><e/>'))
+    assert read(plan.selected()) == "x<>aa1<>cy"
 
 
 def test_guaranteed_modules_see_what_is_always_there() -> None:
