@@ -94,6 +94,8 @@ class Answer:
     ) -> None:
         check_max_tokens(max_tokens)
         sampling, vocab_size = sampling or Sampling(), model.config.vocab_size
+        if not isinstance(sampling, Sampling):
+            raise TypeError(f"sampling is a {type(sampling).__name__}, expected a Sampling")
         if beyond := [id for id in sampling.logit_bias if not 0 <= id < vocab_size]:
             raise ValueError(f"logit_bias names token {beyond[0]}, the model has {vocab_size}")
         self.cache, self.base, self.position = cache, base, position
@@ -130,5 +132,7 @@ class Answer:
 
 def check_max_tokens(max_tokens: int) -> None:
     """Raises `ValueError` for a number of tokens that no answer can have."""
+    if not isinstance(max_tokens, int):
+        raise TypeError(f"max_tokens is a {type(max_tokens).__name__}, expected an int")
     if max_tokens < 1:
         raise ValueError(f"max_tokens is {max_tokens}, expected at least 1")

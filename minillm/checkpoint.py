@@ -74,8 +74,10 @@ def load(
     the others, `IntegrityError` where the weights have another sha256 than `config.json` says, and
     `ValueError` for weights that lie in no known way.
     """
-    if not isinstance(dtype, torch.dtype):
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
         raise TypeError(f"dtype is {dtype!r}, expected one of torch's, such as torch.float32")
+    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+        raise LoadError(f"device is {device}, but there is no CUDA device here; take 'cpu'")
     folder = Path(folder)
     stored, tokenizer = load_config(folder), load_tokenizer(folder)
     config = stored.model

@@ -35,7 +35,7 @@ def place_fixed(asked: Asked, layout: Layout, tokenizer: Tokenizer) -> Placement
         text = place.text
         start = _start(place, used, layout)
         fresh = Fresh(PROMPT, place.tag, start, tuple(text.tokens), tuple(text.lengths))
-        _check_fits(fresh, used, text.at)
+        _check_fits(fresh, used, text.at, is_blank=tokenizer.decode(fresh.tokens).isspace())
         used.append(_Used(fresh.start, fresh.stop, fresh.owner, is_new=True))
         placement.fresh.append(fresh)
     return placement
@@ -88,17 +88,22 @@ def _start(place: _Place, used: Sequence[_Used], layout: Layout) -> int:
     return start
 
 
-def _check_fits(text: Fresh, used: Sequence[_Used], at: Location) -> None:
+def _check_fits(text: Fresh, used: Sequence[_Used], at: Location, *, is_blank: bool) -> None:
     """A run of text must end before the next selected content."""
     after = [taken for taken in used if taken.stop > text.start]
     following = min(after, key=lambda taken: taken.start, default=None)
     if following is None or text.stop <= following.start:
         return
     free = max(0, following.start - text.start)
+    advice = (
+        "it is the blank between two tags: put them together or on lines of their own"
+        if is_blank
+        else "shorten or move it"
+    )
     what = f"the text of {name_of(following.owner)}" if following.owner else "the schema's own text"
     raise PMLPromptError(
         f"new text of {_tokens(len(text.tokens))}, but only {_tokens(free)} fit here, before "
-        f'{what} at position {following.start}; shorten or move it, or use layout="packed"',
+        f'{what} at position {following.start}; {advice}, or use layout="packed"',
         at,
         code="text-length",
     )

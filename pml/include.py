@@ -38,7 +38,7 @@ class IncludedFiles:
             raise IncludeError("reading files is off here; put the text into the module")
         data = read_included(self.root, name, min(self.most_bytes, self.bytes_left))
         self.bytes_left -= len(data)
-        source = read_source(data, name, len(data))
+        source = read_source(data, str(self.root / name), len(data))
         return source.data.decode().replace("\r\n", "\n").replace("\r", "\n")
 
 

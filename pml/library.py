@@ -18,7 +18,7 @@ from pml.errors import Location, PMLPromptError, closest, did_you_mean, listed
 from pml.learned import content, one_pass
 from pml.measured import measured
 from pml.plan import PromptPlan
-from pml.planner import Planner
+from pml.planner import Planner, check_options
 from pml.prompt import Prompt
 from pml.quality import recompute_of
 from pml.recompute import Recompute
@@ -47,7 +47,8 @@ class Library:
     `balanced` or `exact` (`pml/quality.py`); `recompute` says instead what to compute again.
     `store` is where states are kept, or a folder for them: what it holds already need not be
     encoded. No other `namespace` finds what this one has stored, but schemas that are added as
-    shared. Raises `LoadError` for a model whose states are of no use in another prompt.
+    shared. Raises `LoadError` for a model whose states are of no use in another prompt, and
+    `ValueError` for an option that there is not.
     """
 
     def __init__(
@@ -64,6 +65,11 @@ class Library:
     ) -> None:
         if not isinstance(model, LoadedModel):
             raise TypeError(f"model is a {type(model).__name__}, expected what minillm.load gives")
+        check_options(Schema(""), attention, layout)
+        if fresh_anonymous < 0:
+            raise ValueError(f"fresh_anonymous is {fresh_anonymous}, expected 0 or more tokens")
+        if not isinstance(namespace, str):
+            raise TypeError(f"namespace is a {type(namespace).__name__}, expected a str")
         scaling = model.config.rope_scaling
         if scaling is not None and model.config.follows_length:
             raise LoadError(

@@ -54,13 +54,15 @@ def scaffold_paths(schema: Schema, scaffold: Scaffold) -> tuple[ModulePath, ...]
     for word in scaffold.modules:
         path = _resolved(schema, word)
         if path is None:
-            known = children_of(schema)
+            known = [name for name in children_of(schema) if name.split() == [name]]
+            blanks = len(known) < len(children_of(schema))
             found = f"the scaffold names {quoted(word)}"
             expected = (
                 f"expected modules of the schema, inner ones as 'outer/inner': {listed(known)}"
             )
             guess = closest(word, known)
             message = f"{found}; {expected}{did_you_mean(guess)}"
+            message += "; a name with a blank cannot stand in a scaffold" if blanks else ""
             raise _scaffold_error(message, scaffold, guess)
         if path in paths:
             raise _scaffold_error(f"the scaffold names {quoted(word)} twice", scaffold)

@@ -92,7 +92,7 @@ def main() -> None:
 
 def run(name: str) -> None:
     command, task = RUNS[name], TASKS.get(RUNS[name][1])
-    if task and not task.is_built_in and "PML_DATA" not in os.environ:
+    if task and task.needs_data and "PML_DATA" not in os.environ:
         note(f"{name}: skipped, PML_DATA names no folder of data")
         return
     for trained in {ADAPTED, HEADED}.intersection(command):

@@ -15,7 +15,7 @@ from minillm.flags import JsonFlag, VerboseFlag
 from pml.cli.documents import INVALID, AttentionFlag, Document, LayoutFlag, read_document, tell
 from pml.cli.language import alibi_slope, planner
 from pml.diagnostics import Diagnostic, Lines, as_diagnostics, diagnose_prompt, diagnose_schema
-from pml.errors import Location, PMLError, listed
+from pml.errors import Location, PMLError, PMLPromptError, closest, did_you_mean, listed
 from pml.lint import lint
 from pml.nodes import Prompt, PromptModule, Schema, children_of, parameters_of, unions_of
 from pml.planner import Planner
@@ -142,6 +142,13 @@ class _Checking:
             checked = diagnose_prompt(document.data, document.file, schema, repeat=repeat)
         one.found += checked.diagnostics
         if checked.has_errors or checked.tree is None:
+            return
+        names = [each.tree.name for each in self.schemas if isinstance(each.tree, Schema)]
+        if of is None and names and len(names) == len(self.schemas):
+            named, guess = checked.tree.schema, closest(checked.tree.schema, names)
+            message = f"no schema {named!r}; expected {listed(names)}{did_you_mean(guess)}"
+            at = checked.tree.at
+            one.add([PMLPromptError(message, at, code="other-schema", suggestion=guess)])
             return
         one.tree = checked.tree
         if of is None or schema is None:

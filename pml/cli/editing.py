@@ -32,7 +32,7 @@ def lsp(
         package = (error.name or "").partition(".")[0]
         if package not in ("pygls", "lsprotocol"):
             raise
-        advice = 'pip install "modular-prompt-cache[editor]"'
+        advice = "in the project's folder, pip install -e '.[editor]'"
         raise Failure(f"the language server needs the package {package}: {advice}") from None
     known = _read(model) if model else None
     if sys.stdin.isatty():

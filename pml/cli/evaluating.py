@@ -34,7 +34,9 @@ MODES = "full,fast,balanced,exact"
 
 
 def evaluate(
-    task: Annotated[str, typer.Argument(metavar="TASK", help="records, nq, hotpot, xquad, …")],
+    task: Annotated[
+        str, typer.Argument(metavar="TASK", help="records, nq, …, or your own FILE.jsonl.")
+    ],
     model: ModelFlag,
     modes: Annotated[
         str, typer.Option("--modes", metavar="A,B,…", help="How to ask; see pml/eval/modes.py.")
@@ -81,8 +83,8 @@ def evaluate(
             raise Failure(f"{teacher}: has another tokenizer than {model}")
         identity += f" against {taught_by.fingerprint}"
         name += f"-of-{taught_by.name}"
-    settings = Settings(task, identity, dtype.value, number, left_out)
-    path = out / f"{name}-{task}-{number}.jsonl"
+    settings = Settings(asked.name, identity, dtype.value, number, left_out)
+    path = out / f"{name}-{asked.name}-{number}.jsonl"
     results = _results(loaded, asked, items, chosen, settings, path, taught_by)
     names = dict.fromkeys([FULL, *(mode.name for mode in chosen)])
     rows = summarise(items, [*names], results.results)
@@ -180,10 +182,12 @@ def _items(
 
 
 def task_of(name: str) -> Task:
-    from pml.eval.tasks import TASKS
+    from pml.eval.tasks import TASKS, own_task
 
+    if name not in TASKS and Path(name).is_file():
+        return own_task(Path(name))
     if name not in TASKS:
-        raise Failure(f"task is {name!r}, expected one of {', '.join(TASKS)}")
+        raise Failure(f"task is {name!r}, expected one of {', '.join(TASKS)}, or a file of lines")
     return TASKS[name]
 
 

@@ -43,7 +43,7 @@ def gate(
 ) -> None:
     """Try reuse with a checkpoint: laws, questions; writes its card.json. Fails if a law does."""
     chosen = task_of(task)
-    if not chosen.is_built_in:
+    if chosen.needs_data:
         raise Failure(f"task {task!r} is not built in, expected records or tiny-facts")
     loaded = load_model(folder, dtype, device, threads)
     from pml.card import save_card

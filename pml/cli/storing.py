@@ -26,7 +26,7 @@ Key = Annotated[
 ]
 Archive = Annotated[Path, typer.Argument(metavar="FILE", help="Exported states.")]
 Label = Annotated[
-    str, typer.Option("--path", metavar="PATH", help="Only modules from this path on: /travel.")
+    str, typer.Option("--path", metavar="PATH", help="Only modules from this path on: /rome.")
 ]
 
 store = typer.Typer(help="Look at a store of states, check it, clean it up.", no_args_is_help=True)
@@ -125,7 +125,10 @@ def export(folder: Folder, file: Archive, path: Label = "", as_json: JsonFlag = 
     from pml.store.upkeep import export as write
 
     with _opened(folder) as disk:
-        count = write(disk, (row for row in disk.rows() if _is_below(row, path)), file)
+        rows = [row for row in disk.rows() if _is_below(row, path)]
+        if not rows:
+            raise Failure(f"{folder}: no state{f' of {path}' if path else ''}; see `pml store ls`")
+        count = write(disk, rows, file)
     if as_json:
         print_json({"states": count})
     else:

@@ -8,11 +8,13 @@ xquad          one article of SQuAD, a paragraph a document
 qmsum          a meeting, a topic a document (QMSum)
 kv             one of many random key-value pairs
 banking77      messages and their intents, an intent a document
+FILE.jsonl     your own: {"documents": ["…", "…"], "question": "…", "answers": ["…"]} a line
 """
 
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -21,6 +23,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from minillm.errors import shown
 from pml.eval.items import Form, Item
 from pml.eval.score import Score, exact_match, rouge_l, token_f1
 
@@ -43,17 +46,18 @@ class Task:
     stop: tuple[str, ...] = ("\n",)
 
     @property
-    def is_built_in(self) -> bool:
-        return self.read is _built_in
+    def needs_data(self) -> bool:
+        """Whether its questions are neither the package's nor in a file that is named."""
+        return self.read not in (_built_in, _own)
 
     def items(
         self, folder: Path | None, documents: int | None, left_out: int, count: int | None
     ) -> list[Item]:
         """The first `count` items, with `documents` documents each and `left_out` more, of the
         next item that has others. Raises `ValueError` where the data's folder is not named."""
-        if folder is None and not self.is_built_in:
+        if folder is None and self.needs_data:
             raise ValueError(f"task {self.name!r} needs the folder of its data: --data or PML_DATA")
-        path = (BUILT_IN if self.is_built_in else folder or Path()) / self.file
+        path = (folder if folder and self.needs_data else BUILT_IN) / self.file
         number = self.documents if documents is None else documents
         wanted = None if count is None else count + 64
         found = [i.limited(number) for i in islice(self.read(path, number), wanted)]
@@ -77,6 +81,29 @@ def _built_in(path: Path, documents: int) -> Iterator[Item]:
     for line in _lines(path):
         parts = (line["id"], tuple(line["documents"]), tuple(line["needed"]), line["question"])
         yield Item(*parts, (line["answer"],), line.get("lead", ""))
+
+
+def own_task(path: Path) -> Task:
+    """The questions of a file of lines like the one above; a score is the token F1."""
+    return Task(path.stem, _own, str(path.resolve()), Form(DOCUMENTS), token_f1, 99, 24)
+
+
+def _own(path: Path, documents: int) -> Iterator[Item]:
+    """Raises `ValueError`, with its place, for a line that is no question."""
+    with path.open(encoding="utf-8") as file:
+        for number, text in enumerate(file, start=1):
+            try:
+                line = json.loads(text)
+                texts, answers = ([str(t) for t in line[name]] for name in ("documents", "answers"))
+                if not texts or not answers or isinstance(line["documents"], str):
+                    raise ValueError
+                known_by = hashlib.sha256(text.encode()).hexdigest()[:16]  # changed words, new name
+                item = Item(known_by, tuple(texts), (), str(line["question"]), tuple(answers))
+            except (ValueError, TypeError, KeyError):
+                expected = '{"documents": ["…"], "question": "…", "answers": ["…"]}'
+                found = f"found {shown(text.strip())}, expected {expected}"
+                raise ValueError(f"{path}:{number}: {found}") from None
+            yield item
 
 
 def _nq(path: Path, documents: int) -> Iterator[Item]:

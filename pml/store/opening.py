@@ -6,12 +6,13 @@ from pathlib import Path
 
 import torch
 
+from pml.errors import listed
 from pml.store.claims import Claims
 from pml.store.disk import DiskTier
 from pml.store.memory import MemoryTier
 from pml.store.module_store import ModuleStore
 from pml.store.policy import POLICIES, PolicyName
-from pml.store.protocols import Codec, Tier
+from pml.store.protocols import Codec, StoreError, Tier
 from pml.store.remote import open_remote
 from pml.store.remote_tier import RemoteTier
 
@@ -32,8 +33,14 @@ def open_store(
 
     On a GPU `memory` is its own, and `host` that of the machine, in pinned pages. `remote` is a
     further place by its address: see `pml/store/remote.py`. Raises `StoreError` for a folder that
-    is something else, `OSError` where it cannot be used, `LoadError` for an unknown address.
+    is something else or cannot be used, `LoadError` for an unknown address, `ValueError` for an
+    unknown policy or a negative budget.
     """
+    if policy not in POLICIES:
+        raise ValueError(f"policy is {policy!r}, expected {listed(POLICIES)}")
+    for tier, budget in (("memory", memory), ("host", host), ("disk", disk)):
+        if budget is not None and budget < 0:
+            raise ValueError(f"{tier} is {budget}, expected bytes, or None for no limit")
     chosen = POLICIES[policy]
     on_gpu = torch.device(device).type == "cuda"
     name = "device" if on_gpu else "memory"
@@ -42,7 +49,10 @@ def open_store(
         tiers.append(MemoryTier("host", budget=host, policy=chosen, device="cpu", is_pinned=on_gpu))
     claims = None
     if folder is not None:
-        tiers.append(DiskTier(folder, budget=disk, policy=chosen, codec=codec))
+        try:
+            tiers.append(DiskTier(folder, budget=disk, policy=chosen, codec=codec))
+        except OSError as error:
+            raise StoreError(f"{folder}: no folder for a store: {error.strerror}") from error
         claims = Claims(Path(folder) / "claims")
     if remote is not None:
         tiers.append(RemoteTier(open_remote(remote), codec=codec))

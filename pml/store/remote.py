@@ -174,7 +174,7 @@ def open_remote(url: str, *, timeout: float = TIMEOUT, **options: Any) -> Remote
             return Remote(RedisFiles(url, timeout), timeout)
         return Remote(FolderFiles(url, **options), timeout)
     except ImportError as error:
-        needed = "pip install 'modular-prompt-cache[remote]'"
+        needed = "in the project's folder, pip install -e '.[remote]'"
         raise LoadError(f"remote store: {error}; for folders and Redis: {needed}") from None
     except ValueError as error:
         raise LoadError(f"remote store: {error}") from None

@@ -126,9 +126,34 @@ def test_a_parameter_that_cannot_work_is_refused(
     assert str(error.value).startswith(message)
 
 
-def test_an_attention_that_there_is_not(model: LoadedModel) -> None:
-    with pytest.raises(ValueError, match="attention is 'bogus', expected"):
-        PromptCache(model, attention="bogus").add_schema(SCHEMA)
+@pytest.mark.parametrize(
+    ("options", "kind", "told"),
+    [
+        ({"attention": "bogus"}, ValueError, "attention is 'bogus', expected"),
+        ({"layout": "pack"}, ValueError, "layout is 'pack', expected"),
+        ({"fresh_anonymous": -1}, ValueError, "fresh_anonymous is -1, expected"),
+        ({"namespace": 5}, TypeError, "namespace is a int, expected a str"),
+    ],
+)
+def test_options_that_there_are_not(
+    model: LoadedModel, options: dict[str, Any], kind: type[Exception], told: str
+) -> None:
+    with pytest.raises(kind, match=told):
+        PromptCache(model, **options)
+
+
+def test_what_is_no_sampling_and_no_number(cache: PromptCache) -> None:
+    with pytest.raises(TypeError, match="sampling is a dict, expected a Sampling"):
+        cache.generate(ONE, sampling={"temperature": 1})  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="max_tokens is a str, expected an int"):
+        cache.generate(ONE, max_tokens="5")  # type: ignore[arg-type]
+
+
+def test_a_blank_that_does_not_fit_is_called_one(cache: PromptCache) -> None:
+    modules = '<module name="a">A</module><module name="b">B</module>'
+    cache.add_schema(f'<schema name="s">{modules}</schema>')
+    with pytest.raises(PMLError, match="it is the blank between two tags: put them together"):
+        cache.plan('<prompt schema="s"><a/> <b/></prompt>')
 
 
 def test_the_context_is_used_to_its_last_position(cache: PromptCache) -> None:

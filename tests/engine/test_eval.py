@@ -137,6 +137,28 @@ def test_the_command_prints_one_table_and_draws_it(folder: Path, tmp_path: Path)
     assert "first-2" in (tmp_path / "plot.svg").read_text()
 
 
+def test_the_command_takes_questions_of_ones_own(folder: Path, tmp_path: Path) -> None:
+    """And asks again what was rewritten, nothing else."""
+    path, out = tmp_path / "mine.jsonl", tmp_path / "out"
+    lines = [
+        {"documents": ["The key is red.", "The door is old."], "question": q, "answers": ["red"]}
+        for q in ("Which key?", "Which door?")
+    ]
+    command = ["eval", path, "--model", folder, "--modes", "fast", "--out", out, "--json"]
+    for words in ("Which key?", "What key?"):
+        lines[0]["question"] = words
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        found = json.loads(run(*command).stdout)
+        assert found["settings"]["task"] == "mine"
+        assert [row["items"] for row in found["rows"]] == [2, 2]
+    kept = (out / "tiny-mine-99.jsonl").read_text().splitlines()
+    assert len(kept) == 1 + 2 * 2 + 2
+    path.write_text('{"documents": "text", "question": "?", "answers": ["a"]}\n')
+    refused = run(*command)
+    assert refused.exit_code == 1 and f"{path}:1: found" in refused.stderr
+    assert "or a file of lines" in run("eval", tmp_path / "none", *command[2:]).stderr
+
+
 def test_the_command_takes_a_teacher_of_the_same_tokenizer(folder: Path, tmp_path: Path) -> None:
     other = write_checkpoint(tmp_path / "other", seed=1, max_positions=2048)
     command = ["eval", "records", "--model", other, "--count", 1, "--modes", "exact", "--json"]

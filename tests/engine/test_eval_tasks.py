@@ -40,7 +40,7 @@ def test_a_limited_item_keeps_what_is_needed() -> None:
     assert item.limited(9) is item
 
 
-@pytest.mark.parametrize("name", [n for n, task in TASKS.items() if task.is_built_in])
+@pytest.mark.parametrize("name", [n for n, task in TASKS.items() if not task.needs_data])
 def test_the_built_in_items_fit_their_schemas(name: str) -> None:
     task = TASKS[name]
     if not (BUILT_IN / task.file).exists():
@@ -97,7 +97,7 @@ def test_modes_by_name() -> None:
 
 
 @pytest.mark.skipif("PML_DATA" not in os.environ, reason="PML_DATA names no folder of data")
-@pytest.mark.parametrize("name", [n for n, task in TASKS.items() if not task.is_built_in])
+@pytest.mark.parametrize("name", [n for n, task in TASKS.items() if task.needs_data])
 def test_the_other_items(name: str) -> None:
     task, folder = TASKS[name], Path(os.environ["PML_DATA"])
     items = task.items(folder, None, 1, None)

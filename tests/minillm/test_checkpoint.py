@@ -62,6 +62,14 @@ def test_loads_in_the_dtype_asked_for(folder: Path, dtype: torch.dtype) -> None:
 def test_the_name_of_a_dtype_is_none(folder: Path) -> None:
     with pytest.raises(TypeError, match=r"dtype is 'float32', expected one of torch's"):
         load(folder, dtype="float32")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"dtype is torch.int8, expected one of torch's"):
+        load(folder, dtype=torch.int8)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
+def test_a_device_that_is_not_there_is_told_in_a_line(folder: Path) -> None:
+    with pytest.raises(LoadError, match=r"device is cuda:1, but there is no CUDA device here"):
+        load(folder, device="cuda:1")
 
 
 def test_weights_in_the_stored_dtype_are_mapped_not_copied(folder: Path) -> None:

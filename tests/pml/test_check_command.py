@@ -76,8 +76,14 @@ def test_prompts_go_with_the_schema_that_they_name() -> None:
         "<schema>: 1 module", "trip.pml: 3 modules", "ask.pml: fits", "<prompt>: fits",
     ]  # fmt: skip
     assert check("trip.pml", other, asked.replace("<x/>", "<y/>")).exit_code == 3
-    alone = check("ask.pml", other, "trip.pml", '<prompt schema="third"/>')
-    assert alone.exit_code == 0 and alone.stdout.endswith("<prompt>: no schema given\n")
+    third = check("ask.pml", other, "trip.pml", '<prompt schema="tripp"/>')
+    assert third.exit_code == 3 and third.stderr == (
+        "<prompt>:1:1: no schema 'tripp'; expected 'other' or 'trip'; did you mean 'trip'?\n"
+    )
+    broken = check("ask.pml", "<schema/>", "trip.pml", '<prompt schema="third"/>')
+    assert broken.exit_code == 3 and "third" not in broken.stderr  # it may be that one's
+    alone = check('<prompt schema="third"/>')
+    assert (alone.exit_code, alone.stdout) == (0, "<prompt>: no schema given\n")
     assert check("trip.pml", asked).exit_code == 3  # the one schema is meant
     assert check("-", "ask.pml", stdin=TRIP).stdout == "<stdin>: 3 modules\nask.pml: fits\n"
 

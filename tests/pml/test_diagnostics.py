@@ -117,7 +117,7 @@ def test_an_included_file_has_places_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "bad.txt").write_bytes(b"a\n\xff")
     schema = '<schema name="s"><modul/><module src="bad.txt"/></schema>'
     found = diagnose_schema(schema, "s.pml", src_root=tmp_path).diagnostics
-    assert [str(one.at) for one in found] == ["bad.txt:2:1", "s.pml:1:18"]
+    assert [str(one.at) for one in found] == [f"{tmp_path}/bad.txt:2:1", "s.pml:1:18"]
     assert found[0].end is None
 
 

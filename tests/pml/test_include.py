@@ -101,6 +101,8 @@ def test_limits_of_one_file_and_of_all(root: Path) -> None:
 
 def test_a_file_must_be_text_that_pml_can_hold(root: Path) -> None:
     (root / "a.txt").write_bytes(b"one\ntwo \xff")
-    assert refusal(root, "a.txt").startswith("a.txt:2:5: byte 0xff is not UTF-8")
+    assert refusal(root, "a.txt").startswith(f"{root}/a.txt:2:5: byte 0xff is not UTF-8")
     (root / "a.txt").write_bytes(b"page\n\x0cpage")
-    assert refusal(root, "a.txt").startswith("a.txt:2:1: character U+000C, which XML does not")
+    assert refusal(root, "a.txt").startswith(
+        f"{root}/a.txt:2:1: character U+000C, which XML does not"
+    )

@@ -109,7 +109,7 @@ class TestDocuments:
             ((tmp_path / "s.pml").as_uri(), text), ("untitled:p", '<prompt schema="s"/>')
         )
         (found,) = diagnostics(schema, project)
-        assert found.message.startswith("bad.txt:2:1: ")
+        assert found.message.startswith(f"{tmp_path}/bad.txt:2:1: ")
         (broken,) = diagnostics(prompt, project)
         assert "schema 's' has errors" in broken.message
         assert broken.related_information is None

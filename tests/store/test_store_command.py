@@ -11,6 +11,7 @@ from tiny_model import write_checkpoint
 from typer.testing import CliRunner
 
 from pml.cli import app
+from pml.store import StoreError, open_store
 
 SCHEMA = """<schema name="trip">You plan travel by train for all of us who wait.
   <module name="rome">To Rome: the old streets.</module>
@@ -89,10 +90,23 @@ def test_damage_is_told_with_a_code_of_its_own(trip: Path, tmp_path: Path) -> No
     assert "0 damaged" in pml("store", "verify", tmp_path)
 
 
+def test_what_no_store_can_be(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="file: no folder for a store: File exists"):
+        open_store(tmp_path / "file")
+    with pytest.raises(ValueError, match="policy is 'mru', expected"):
+        open_store(policy="mru")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="memory is -1, expected bytes"):
+        open_store(memory=-1)
+
+
 def test_states_are_carried_to_another_store(trip: Path, tmp_path: Path) -> None:
     run(trip, tmp_path / "here")
     file = tmp_path / "rome.states"
     assert told("store", "export", tmp_path / "here", file)["states"] == 2
+    nowhere = ("store", "export", tmp_path / "here", tmp_path / "none", "--path", "/trip")
+    assert "no state of /trip; see `pml store ls`" in pml(*nowhere, code=1)
+    assert not (tmp_path / "none").exists()
     assert told("store", "import", tmp_path / "there", file)["new"] == 2
     assert told("store", "import", tmp_path / "there", file)["known"] == 2
     assert run(trip, tmp_path / "there")["usage"]["encoded_tokens"] == 0
