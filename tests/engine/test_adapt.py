@@ -106,9 +106,12 @@ def test_gradients_reach_what_is_trained_and_nothing_else(
         assert torch.equal(weight, before[name]), name
 
 
-def test_training_broken_off_and_resumed_gives_the_same_bits(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("recipe", [FAST, HEADER])
+def test_training_broken_off_and_resumed_gives_the_same_bits(
+    folder: Path, tmp_path: Path, recipe: Recipe
+) -> None:
     model = load(folder, weights="plain")
-    whole, first, second = (Trainer(model, PROSE.split(), FAST) for _ in range(3))
+    whole, first, second = (Trainer(model, PROSE.split(), recipe) for _ in range(3))
     whole.run(lambda progress: progress.step == 5)
     first.run(lambda progress: progress.step == 2)
     first.save(tmp_path / "state", {"seed": "0"})
@@ -230,20 +233,22 @@ def pml(*arguments: object) -> Result:
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
+@pytest.mark.parametrize("what", [(), ("--header", 2)])
 def test_the_command_trains_merges_and_makes_the_same_of_its_adapter(
-    folder: Path, tmp_path: Path
+    folder: Path, tmp_path: Path, what: tuple[object, ...]
 ) -> None:
     text = tmp_path / "trains.txt"
     text.write_text(PROSE * 2)
     first, second = tmp_path / "first", tmp_path / "second"
-    done = pml("adapt", folder, "-o", first, "--text", text, "--steps", 2, "--json")
+    done = pml("adapt", folder, "-o", first, "--text", text, "--steps", 2, "--json", *what)
     assert done.exit_code == 0, done.output
     told = json.loads(done.stdout)
     assert told["steps"] == "2" and "trains.txt" in told["trained on"]
     assert not (tmp_path / "first.training").exists()
     adapter = first / "adapter.safetensors"
     assert pml("adapt", folder, "-o", second, "--adapter", adapter).exit_code == 0
-    for name in ("config.json", "model.safetensors", "golden.json", "tokenizer.json"):
+    files = ("config.json", "model.safetensors", "golden.json", "tokenizer.json", "roles.json")
+    for name in files:
         assert (first / name).read_bytes() == (second / name).read_bytes(), name
 
 
