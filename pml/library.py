@@ -142,7 +142,7 @@ class Library:
     def full_plan(self, prompt: PromptSource) -> PromptPlan:
         """A plan whose selected tokens are those of full prefill: of modules without a header."""
         prompt = read_prompt(prompt)
-        return self._planner(prompt.schema, prompt.at, in_full=True).plan(prompt)
+        return self._planner_for(prompt, in_full=True).plan(prompt)
 
     def prepare(self, prompt: PromptSource | PromptPlan) -> Steps[Prepared]:
         """Plan a prompt and encode what it needs and the store lacks, step by step."""
@@ -164,7 +164,7 @@ class Library:
         """The plan, and what had to be encoded to measure what it computes again."""
         prompt = read_prompt(prompt, file)
         wanted = self._recompute if recompute is None else recompute
-        planner = self._planner(prompt.schema, prompt.at, in_full=wanted.unseen)
+        planner = self._planner_for(prompt, in_full=wanted.unseen)
         plan = planner.plan(prompt, wanted, self._learned)
         if not wanted.is_measured:
             return plan, None
@@ -283,10 +283,16 @@ class Library:
                 "that states cannot be moved, as chats and layout='packed' do; take layout='fixed'"
             )
 
-    def _planner(
-        self, schema: str, at: Location | None = None, *, in_full: bool | None = None
-    ) -> Planner:
-        """The one that was added; or laid out for full prefill or not, where that is said."""
+    def _planner_for(self, prompt: Prompt, *, in_full: bool) -> Planner:
+        """That of the prompt's schema, with headers or, `in_full`, without."""
+        name, planner = prompt.schema, self._planner(prompt.schema, prompt.at)
+        if in_full == self._recompute.unseen or not self.model.tokenizer.header_ids:
+            return planner
+        if name not in self._otherwise:
+            self._otherwise[name] = self._laid_out(planner.layout.schema, in_full=in_full)
+        return self._otherwise[name]
+
+    def _planner(self, schema: str, at: Location | None = None) -> Planner:
         if not isinstance(schema, str):
             raise TypeError(f"found a {type(schema).__name__}, expected a schema's name")
         planner = self.schemas.get(schema)
@@ -296,8 +302,4 @@ class Library:
             guess = closest(schema, self.schemas)
             message += did_you_mean(guess)
             raise PMLPromptError(message, at, code="other-schema", suggestion=guess)
-        if in_full in (None, self._recompute.unseen) or not self.model.tokenizer.header_ids:
-            return planner
-        if schema not in self._otherwise:
-            self._otherwise[schema] = self._laid_out(planner.layout.schema, in_full=bool(in_full))
-        return self._otherwise[schema]
+        return planner
