@@ -143,7 +143,9 @@ def _repeated(first: PromptImport, second: PromptImport) -> PMLPromptError:
 
 
 def _rivals(first: PromptImport, second: PromptImport) -> PMLPromptError:
-    both = f"{quoted(first.name)} of line {first.at.line} and {quoted(second.name)}"
+    at, here = first.at, second.at.file  # in a chat, that of another turn
+    where = f"line {at.line}" if at.file == here else str(at)
+    both = f"{quoted(first.name)} of {where} and {quoted(second.name)}"
     advice = "of which a union admits one; keep one of them"
     related = [Related(first.at, f"the import of {quoted(first.name)}")]
     message = f"the prompt imports both {both}, {advice}"

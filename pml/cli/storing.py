@@ -66,7 +66,7 @@ def show(folder: Folder, key: Key, as_json: JsonFlag = False) -> None:
         print_json({"shown": told})
         return
     for one in told:
-        print(aligned([(name, "" if v is None else str(v)) for name, v in one.items()], right=()))
+        print(aligned([(name, _readable(name, value)) for name, value in one.items()], right=()))
 
 
 @store.command()
@@ -199,6 +199,16 @@ def _line(row: Row) -> tuple[str, ...]:
     pinned = "pinned" if row.pinned else ""
     size = amount(row.num_bytes)
     return (row.digest[:12], str(row.origin), size, str(row.uses - 1), used, pinned, row.label)
+
+
+def _readable(name: str, value: Any) -> str:
+    if value is None:
+        return ""
+    if name in ("created", "used", "expires"):
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(value))
+    if name in ("num_bytes", "seconds"):
+        return amount(value) if name == "num_bytes" else duration(value)
+    return str(value)
 
 
 def _told(row: Row) -> dict[str, Any]:

@@ -73,7 +73,7 @@ def test_a_turn_that_does_not_ask_is_gone_on_with(cache: PromptCache, model: Loa
     [
         ("<user>So?\n  <d/></user>", "<turn 2>:2:3: the schema's root holds no module 'd'"),
         ("one\ntwo &", "<turn 2>:2:5: bare '&'"),
-        ("<c/>And?", "<turn 2>:1:1: the prompt imports both 'b' of line 1 and 'c'"),
+        ("<c/>And?", "<turn 2>:1:1: the prompt imports both 'b' of <turn 1>:1:28 and 'c'"),
         ("</prompt>", "<turn 2>:1:10: a closing tag where no tag is open"),
         ("<empty/>", "<turn 2>:1:1: the turn holds no token"),
         ("", "<turn 2>:1:1: the turn holds no token"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,8 @@ def test_states_are_listed_shown_pinned_and_collected(trip: Path, tmp_path: Path
     (rome,) = told("store", "ls", tmp_path, "--path", "/rome")["shown"]
     (shown,) = told("store", "show", tmp_path, rome["key"][:12])["shown"]
     assert shown == rome
+    read = pml("store", "show", tmp_path, rome["key"][:12])
+    assert re.search(r"^used +20\d\d-\d\d-\d\d \d\d:\d\d:\d\d$", read, re.MULTILINE)
     first = told("store", "ls", tmp_path, "--limit", 1)
     second = told("store", "ls", tmp_path, "--limit", 1, "--after", first["shown"][0]["key"])
     assert first["more"] and not second["more"]
