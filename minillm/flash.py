@@ -8,12 +8,14 @@ of its softmax's sum, by which the parts are merged exactly (Milakov & Gimelshei
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+NOTHING = -1e30
+"""The logarithm of a sum over no keys: as good as -inf, of which two would merge to NaN."""
 
 
 @dataclass(frozen=True)
@@ -57,5 +59,5 @@ class FlashBlock:
             scale=1.0,
         )
         if part.blind is not None:
-            log_sum = log_sum.masked_fill(part.blind, -math.inf)
+            log_sum = log_sum.masked_fill(part.blind, NOTHING)
         return output[0], log_sum[0, ..., None]

@@ -16,6 +16,7 @@ from torch import Tensor
 
 import minillm.generate
 import minillm.kv
+import minillm.model
 import pml.encoder
 from minillm.attention import attend, attend_explicit
 from minillm.config import ModelConfig, RopeScaling
@@ -23,7 +24,7 @@ from minillm.kv import KVCache, KVSegment, Placed
 from minillm.model import ForwardPlan, Run, Transformer
 from minillm.rope import Rope, apply_rope
 from minillm.sight import Queries, Sight
-from minillm.sizes import Sizes
+from minillm.sizes import WIDE, Sizes
 from minillm.visibility import Visibility, by_matrix, by_position
 from pml.context import Node, State
 from pml.encoder import Encoder, Job
@@ -116,10 +117,12 @@ def test_law_04_turned_queries_and_turned_keys_in_a_forward(
     data: st.DataObject, shape: ModelShape
 ) -> None:
     """The same half of law 4 through a whole model: moved segments in a run's own cache and in its
-    base, with a mask or without, prefill and then a step, keys turned at once, later or never.
+    base, with a mask or without, prefill and then a step, keys turned at once, later or never, by
+    explicit products or the flash kernel.
 
     Catches a stretch whose queries are turned for another one, turned twice (as query and as key)
-    or not at all, and keys that a decision in the middle of an answer leaves half turned.
+    or not at all, keys that a decision in the middle of an answer leaves half turned, and (it once
+    did not) a query that sees nothing of several stretches, merged to NaN.
     """
     model = hot_model(replace(shape, kind=data.draw(st.sampled_from(("llama", "falcon")))))
     stored = [_filled(model, data, torch.arange(8) + at).segment(0, 8) for at in (0, 3, 40)]
@@ -131,17 +134,22 @@ def test_law_04_turned_queries_and_turned_keys_in_a_forward(
         S = n + sum(placed.num_tokens for placed in inside[0] + inside[1])
         mask = _visibility(data, n, S).full()
     ids, at = torch.arange(2 * n + 2), torch.arange(2 * n + 2) * 7 % 120
+    sizes = replace(WIDE, flash=data.draw(st.sampled_from((1, WIDE.flash))))
+    is_shared = data.draw(st.booleans())
 
     def logits(price: float, explicit: bool) -> Tensor:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(minillm.kv, "STRETCH", price)
             patch.setattr(minillm.kv, "QUERY", 0.0)
+            patch.setattr(minillm.model, "sizes_for", lambda *_: sizes)
             base, *own = (model.new_cache() for _ in inside)
             for cache, placed in zip((base, *own), inside, strict=True):
                 cache.bring(placed)
-            runs = [Run(own[0], n, mask, base), Run(own[1], n, base=base)]
+            bases = (base, base if is_shared else None)
+            runs = [Run(own[0], n, mask, base), Run(own[1], n, base=bases[1])]
             first = model(ids[: 2 * n], at[: 2 * n], ForwardPlan(runs, range(2 * n), explicit))
-            step = ForwardPlan([Run(cache, 1, None, base) for cache in own], [0, 1], explicit)
+            steps = [Run(cache, 1, None, base) for cache, base in zip(own, bases, strict=True)]
+            step = ForwardPlan(steps, [0, 1], explicit)
             return torch.cat((first, model(ids[2 * n :], at[2 * n :], step)))
 
     expected = logits(0.0, explicit=True)
