@@ -76,8 +76,6 @@ def load(
     """
     if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
         raise TypeError(f"dtype is {dtype!r}, expected one of torch's, such as torch.float32")
-    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
-        raise LoadError(f"device is {device}, but there is no CUDA device here; take 'cpu'")
     folder = Path(folder)
     stored, tokenizer = load_config(folder), load_tokenizer(folder)
     config = stored.model
@@ -101,7 +99,9 @@ def load_transformer(
     weights: Weights = "plain",
 ) -> Transformer:
     """The model in `folder`, each weight as it is stored or all in `dtype`; raises `LoadError`."""
-    path = folder / WEIGHTS_FILE
+    path, kind = folder / WEIGHTS_FILE, _kind(weights, dtype, device)
+    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+        raise LoadError(f"device is {device}, but there is no CUDA device here; take 'cpu'")
     table = FAMILIES[stored.model.family].weights(stored.model)
     # No memory, and no random numbers, for weights that are replaced at once.
     with torch.device("meta"), _Uninitialised():
@@ -118,7 +118,7 @@ def load_transformer(
         if sha256_of(path) != stored.weights_sha256:
             raise IntegrityError(f"{path}: damaged: its sha256 is not the one in config.json")
         _check(file, table, path)
-        if kind := _kind(weights, dtype, device):
+        if kind:
             try:
                 transformer.replace_linears(kind, _reader(file, dtype))
             except ValueError as error:

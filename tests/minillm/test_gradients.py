@@ -41,6 +41,7 @@ def test_gradients_are_what_a_small_step_of_the_weights_changes() -> None:
     model = deepcopy(hot_model(ModelShape(2, 2, 2, 8, True, True, "falcon, ALiBi", 0)))
     model.requires_grad_(True)
     tokens, positions, sees = drawn(0)
+    tokens[:, 0] = model.config.vocab_size  # of the header, whose keys and values are weights too
     trained = Differentiable(model)
 
     def loss() -> Tensor:
