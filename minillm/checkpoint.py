@@ -29,14 +29,13 @@ from minillm.families import FAMILIES, num_parameters
 from minillm.families.base import Weight
 from minillm.linear import INTEGERS, KINDS, FastLinear, Weights, can_pack
 from minillm.model import Transformer
-from minillm.special_tokens import ROLES_FILE
+from minillm.special_tokens import MAX_HEADER, ROLES_FILE
 from minillm.tokenizer import Tokenizer, load_tokenizer
 from minillm.weights_file import WeightsFile, open_weights, sha256_of
 
 WEIGHTS_FILE = "model.safetensors"
 HEADER = "header"
 """The weight that a checkpoint with a trained header has besides."""
-MAX_HEADER = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,10 +108,7 @@ def load_transformer(
     with open_weights(path) as file:
         if HEADER in file.names:
             shape = file.spec(HEADER).shape
-            try:
-                check_header(shape, stored.model)
-            except LoadError as error:
-                raise LoadError(f"{path}: {error}") from error
+            check_header(shape, stored.model, path)
             transformer.header = nn.Parameter(torch.empty(shape, device="meta"))
             table = {**table, HEADER: Weight(shape, ())}
         if sha256_of(path) != stored.weights_sha256:
@@ -181,13 +177,14 @@ def _check(file: WeightsFile, table: Mapping[str, Weight], path: Path) -> None:
             raise LoadError(f"{path}: {name} has shape {shape}, expected {weight.shape}")
 
 
-def check_header(shape: tuple[int, ...], config: ModelConfig) -> None:
-    """Raises `LoadError` where no header of the model has that shape (L, n, 2K·D)."""
+def check_header(shape: tuple[int, ...], config: ModelConfig, path: Path) -> None:
+    """Raises `LoadError`, which names `path`, where no header of the model has that shape
+    (L, n, 2K·D)."""
     L, width = config.num_layers, 2 * config.num_kv_heads * config.head_dim
     n = shape[1] if len(shape) == 3 else 0
     if shape != (L, n, width) or not 0 < n <= MAX_HEADER:
         expected = f"({L}, 1 to {MAX_HEADER}, {width})"
-        raise LoadError(f"the header has shape {shape}, expected {expected}")
+        raise LoadError(f"{path}: the header has shape {shape}, expected {expected}")
 
 
 def header_ids(config: ModelConfig, size: int) -> tuple[int, ...]:

@@ -96,10 +96,7 @@ class _Attention(nn.Module):
     def forward(self, x: Tensor, layer: int, batch: _Batch) -> Tensor:
         inner = self.inner
         H, K, D = inner.heads, inner.kv_heads, inner.head_dim
-        raw = inner.project(x).view(-1, H + 2 * K, D)
-        if batch.given is not None:
-            tokens, numbers = batch.given
-            raw[tokens, H:] = numbers[layer]
+        raw = inner.states(x, layer, batch.given)
         qk, v = raw[:, : H + K], raw[:, H + K :]
         if batch.rotation is not None:
             qk = apply_rope(qk, *batch.rotation)

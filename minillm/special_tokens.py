@@ -23,7 +23,7 @@ from minillm.json_file import checkpoint_file, fields, read_json
 ROLES_FILE = "roles.json"
 ROLES = ("system", "user", "assistant")
 MARKERS = ("open", "close", "after_system", "cue")
-MAX_MARKER_TOKENS = 256
+MAX_MARKER_TOKENS = MAX_HEADER = 256
 
 
 @dataclass(frozen=True)
@@ -102,15 +102,17 @@ def save_special_tokens(
     }
     if special.header:
         content["header"] = list(special.header)
-    text = json.dumps(content, indent=2, ensure_ascii=False)
-    (folder / ROLES_FILE).write_text(text + "\n", encoding="utf-8")
+    _write(content, folder)
 
 
 def add_header(header: Sequence[int], folder: Path) -> None:
     """Write these tokens into the folder's `roles.json`."""
-    path = folder / ROLES_FILE
-    content = json.loads(path.read_bytes()) | {"header": list(header)}
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    _write(json.loads((folder / ROLES_FILE).read_bytes()) | {"header": list(header)}, folder)
+
+
+def _write(content: Mapping[str, object], folder: Path) -> None:
+    text = json.dumps(content, indent=2, ensure_ascii=False)
+    (folder / ROLES_FILE).write_text(text + "\n", encoding="utf-8")
 
 
 def _described(markers: RoleMarkers, texts: MarkerTexts) -> dict[str, object]:

@@ -1,10 +1,10 @@
 """Whether a prompt fits its schema: imports, unions, arguments and roles, each with its place."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from pml.errors import PMLPromptError, Related, closest, did_you_mean, listed, quoted
+from pml.errors import Location, PMLPromptError, Related, closest, did_you_mean, listed, quoted
 from pml.nodes import (
     Argument,
     ModulePath,
@@ -140,6 +140,15 @@ def _repeated(first: PromptImport, second: PromptImport) -> PMLPromptError:
     message += '; keep one, or take layout="packed"'
     related = [Related(first.at, "the first import")]
     return PMLPromptError(message, second.at, code="repeated-import", related=related)
+
+
+def unknown_schema(name: str, known: Iterable[str], at: Location | None) -> PMLPromptError:
+    """For a prompt that names none of the schemas that there are."""
+    names = list(known)
+    guess = closest(name, names)
+    expected = listed(names) or "one that was given to add_schema; none was"
+    message = f"no schema {name!r}; expected {expected}{did_you_mean(guess)}"
+    return PMLPromptError(message, at, code="other-schema", suggestion=guess)
 
 
 def _rivals(first: PromptImport, second: PromptImport) -> PMLPromptError:

@@ -35,7 +35,7 @@ def place_fixed(asked: Asked, layout: Layout, tokenizer: Tokenizer) -> Placement
         text = place.text
         start = _start(place, used, layout)
         fresh = Fresh(PROMPT, place.tag, start, tuple(text.tokens), tuple(text.lengths))
-        _check_fits(fresh, used, text.at, is_blank=tokenizer.decode(fresh.tokens).isspace())
+        _check_fits(fresh, used, text.at, tokenizer)
         used.append(_Used(fresh.start, fresh.stop, fresh.owner, is_new=True))
         placement.fresh.append(fresh)
     return placement
@@ -88,7 +88,7 @@ def _start(place: _Place, used: Sequence[_Used], layout: Layout) -> int:
     return start
 
 
-def _check_fits(text: Fresh, used: Sequence[_Used], at: Location, *, is_blank: bool) -> None:
+def _check_fits(text: Fresh, used: Sequence[_Used], at: Location, tokenizer: Tokenizer) -> None:
     """A run of text must end before the next selected content."""
     after = [taken for taken in used if taken.stop > text.start]
     following = min(after, key=lambda taken: taken.start, default=None)
@@ -97,7 +97,7 @@ def _check_fits(text: Fresh, used: Sequence[_Used], at: Location, *, is_blank: b
     free = max(0, following.start - text.start)
     advice = (
         "it is the blank between two tags: put them together or on lines of their own"
-        if is_blank
+        if tokenizer.decode(text.tokens).isspace()
         else "shorten or move it"
     )
     what = f"the text of {name_of(following.owner)}" if following.owner else "the schema's own text"

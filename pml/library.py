@@ -12,9 +12,10 @@ from minillm.errors import LoadError
 from minillm.generate import never
 from minillm.kv import KVCache, Placed
 from pml.assembly import placed_segments
+from pml.check import unknown_schema
 from pml.context import State
 from pml.conversation import Conversation
-from pml.errors import Location, PMLPromptError, closest, did_you_mean, listed
+from pml.errors import Location, listed
 from pml.learned import content, one_pass
 from pml.measured import measured
 from pml.plan import PromptPlan
@@ -297,9 +298,5 @@ class Library:
             raise TypeError(f"found a {type(schema).__name__}, expected a schema's name")
         planner = self.schemas.get(schema)
         if planner is None:
-            expected = listed(self.schemas) or "one that was given to add_schema; none was"
-            message = f"no schema {schema!r}; expected {expected}"
-            guess = closest(schema, self.schemas)
-            message += did_you_mean(guess)
-            raise PMLPromptError(message, at, code="other-schema", suggestion=guess)
+            raise unknown_schema(schema, self.schemas, at)
         return planner

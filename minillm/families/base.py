@@ -111,13 +111,19 @@ class SelfAttention(nn.Module):
         qkv: Tensor = self.qkv(x)
         return qkv
 
+    def states(self, x: Tensor, layer: int, given: tuple[Tensor, Tensor] | None) -> Tensor:
+        """Queries, keys and values of `x` (T, C) by head, (T, H + 2K, D), none of them turned.
+        Keys and values that are `given` (see `Facts`) stand in place of those computed."""
+        raw = self.project(x).view(-1, self.heads + 2 * self.kv_heads, self.head_dim)
+        if given is not None:
+            tokens, numbers = given
+            raw[tokens, self.heads :] = numbers[layer]
+        return raw
+
     def forward(self, x: Tensor, layer: int, facts: Facts) -> Tensor:
         T = x.shape[0]
         H, K, D = self.heads, self.kv_heads, self.head_dim
-        raw = self.project(x).view(T, H + 2 * K, D)
-        if facts.given is not None:
-            tokens, numbers = facts.given
-            raw[tokens, H:] = numbers[layer]
+        raw = self.states(x, layer, facts.given)
         qk, v = raw[:, : H + K], raw[:, H + K :]
         if facts.rotation is not None:
             qk = apply_rope(qk, *facts.rotation)

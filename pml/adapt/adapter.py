@@ -121,7 +121,7 @@ def write_adapted(base: Path, target: Path, adapter: Adapter, facts: Mapping[str
             specs = {name: file.spec(name) for name in file.names}
             if HEADER in adapter:
                 shape = tuple(adapter[HEADER].shape)
-                check_header(shape, stored.model)
+                check_header(shape, stored.model, base)
                 specs[HEADER] = replace(specs["embedding.weight"], shape=shape)
                 add_header(header_ids(stored.model, shape[1]), partial)
             _check(adapter, specs)

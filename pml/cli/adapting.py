@@ -20,6 +20,7 @@ from minillm.flags import (
     WeightsName,
     load_model,
 )
+from minillm.special_tokens import MAX_HEADER
 
 if TYPE_CHECKING:
     from minillm.checkpoint import LoadedModel
@@ -46,7 +47,11 @@ def adapt(
     header: Annotated[
         int,
         typer.Option(
-            "--header", min=0, max=256, metavar="N", help="Train one of N tokens, and no weights."
+            "--header",
+            min=0,
+            max=MAX_HEADER,
+            metavar="N",
+            help="Train one of N tokens, and no weights.",
         ),
     ] = 0,
     adapter: Annotated[

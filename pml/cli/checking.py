@@ -12,10 +12,11 @@ import typer
 
 from minillm.console import FAILED, USAGE, Failure, print_json
 from minillm.flags import JsonFlag, VerboseFlag
+from pml.check import unknown_schema
 from pml.cli.documents import INVALID, AttentionFlag, Document, LayoutFlag, read_document, tell
 from pml.cli.language import alibi_slope, planner
 from pml.diagnostics import Diagnostic, Lines, as_diagnostics, diagnose_prompt, diagnose_schema
-from pml.errors import Location, PMLError, PMLPromptError, closest, did_you_mean, listed
+from pml.errors import Location, PMLError, listed
 from pml.lint import lint
 from pml.nodes import Prompt, PromptModule, Schema, children_of, parameters_of, unions_of
 from pml.planner import Planner
@@ -145,10 +146,7 @@ class _Checking:
             return
         names = [each.tree.name for each in self.schemas if isinstance(each.tree, Schema)]
         if of is None and names and len(names) == len(self.schemas):
-            named, guess = checked.tree.schema, closest(checked.tree.schema, names)
-            message = f"no schema {named!r}; expected {listed(names)}{did_you_mean(guess)}"
-            at = checked.tree.at
-            one.add([PMLPromptError(message, at, code="other-schema", suggestion=guess)])
+            one.add([unknown_schema(checked.tree.schema, names, checked.tree.at)])
             return
         one.tree = checked.tree
         if of is None or schema is None:

@@ -206,9 +206,9 @@ def _readable(name: str, value: Any) -> str:
         return ""
     if name in ("created", "used", "expires"):
         return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(value))
-    if name in ("num_bytes", "seconds"):
-        return amount(value) if name == "num_bytes" else duration(value)
-    return str(value)
+    if name == "num_bytes":
+        return amount(value)
+    return duration(value) if name == "seconds" else str(value)
 
 
 def _told(row: Row) -> dict[str, Any]:
