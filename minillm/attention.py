@@ -31,16 +31,15 @@ def attend_explicit(
     q (n, H, D), k and v (K, S, D), `bias` (H, S) or None, `scale` 1/√D where it is None; returns
     (n, H, D) and (H, n, S). The softmax is taken in the wider dtype of q and `bias`.
     """
-    _, H, D = q.shape
-    scale = D**-0.5 if scale is None else scale
-    group = H // k.shape[0]
-    k, v = k.repeat_interleave(group, dim=0), v.repeat_interleave(group, dim=0)  # (H, S, D)
-    scores = q.transpose(0, 1) @ k.transpose(1, 2) * scale  # (H, n, S)
+    n, (K, S, D) = len(q), k.shape
+    scores = torch.einsum("nkgd,ksd->kgns", q.reshape(n, K, -1, D), k).reshape(-1, n, S)
+    scores = scores * (D**-0.5 if scale is None else scale)
     if bias is not None:
         scores = scores + bias[:, None, :]
     scores = scores.masked_fill(~visibility.full(), -math.inf)
     weights = scores.softmax(dim=-1).to(v.dtype)
-    return (weights @ v).transpose(0, 1), weights
+    out = torch.einsum("kgns,ksd->nkgd", weights.view(K, -1, n, S), v)
+    return out.flatten(1, 2), weights
 
 
 def attend(q: Tensor, layer: int, sight: Sight, scale: float | None = None) -> Tensor:

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from minillm.config import ModelConfig
 from minillm.families import FAMILIES
-from minillm.families.base import Facts
+from minillm.families.base import Facts, SelfAttention
 from minillm.kv import KVCache
 from minillm.linear import FastLinear
 from minillm.rope import rope_for
@@ -51,8 +51,9 @@ class ForwardPlan:
 
     `explicit` takes the readable attention instead of the fast one, which leaves the weights
     (H, n, S) of each layer and run in the list `weights`, if there is one. With `layers` only so
-    many blocks run: what they leave in the caches is wanted, the logits mean nothing. `cancelled`
-    is asked before each block: the forward raises `Cancelled` where it says so.
+    many leave their keys and values in the caches, which is all that is wanted: the last of them
+    does no more, and there are no logits. `cancelled` is asked before each block: the forward
+    raises `Cancelled` where it says so.
     """
 
     runs: Sequence[Run]
@@ -121,7 +122,8 @@ class Transformer(nn.Module):
 
     @torch.inference_mode()
     def forward(self, tokens: Tensor, positions: Tensor, plan: ForwardPlan) -> Tensor:
-        """Logits (len(plan.logits_of), V) of `tokens` (T,) at `positions` (T,), both int64.
+        """Logits (len(plan.logits_of), V) of `tokens` (T,) at `positions` (T,), both int64; of none
+        with `plan.layers`.
 
         The caches of the plan's runs hold the new tokens' keys and values afterwards, or, if this
         is interrupted, what they held before.
@@ -142,6 +144,11 @@ class Transformer(nn.Module):
         for layer, block in enumerate(self.blocks[: plan.layers]):
             if plan.cancelled and plan.cancelled():
                 raise Cancelled
+            if layer + 1 == plan.layers:
+                norm, attention = block.attention_norm, block.attention
+                assert isinstance(norm, nn.Module) and isinstance(attention, SelfAttention)
+                attention.take_in(norm(x), layer, facts)
+                return x.new_empty(0, self.config.vocab_size)
             x = block(x, layer, facts)
         x = self.norm(x[list(plan.logits_of)])
         return F.linear(x, self.embedding.weight) if self.output is None else self.output(x)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from minillm.config import ModelConfig
+from minillm.generate import CHUNK
 from minillm.kv import KVSegment
 from minillm.model import ForwardPlan, Run, Transformer
 from minillm.rope import rope_for
@@ -37,15 +38,17 @@ def deviating(
     """The positions of the `share` of the cached tokens from `start` on whose stored keys or values
     deviate most: of both, by the sum of both, each as a part of the true ones.
 
-    The true values come from a causal pass of all selected tokens through the first layers.
+    The true values come from a causal prefill of all selected tokens, up to the layer compared.
     """
     layer = compared_layer(model.config)
     spans = sorted((*plan.reused, *plan.fresh), key=lambda span: span.start)
     tokens = torch.tensor([t for span in spans for t in span.tokens], device=model.device)
     positions = torch.tensor([p for s in spans for p in range(s.start, s.stop)])
     cache = model.new_cache(len(tokens))
-    run = Run(cache, len(tokens))
-    model(tokens, positions.to(model.device), ForwardPlan([run], [], layers=layer + 1))
+    chunk = len(tokens) if model.config.follows_length else CHUNK
+    there = positions.to(model.device)
+    for ids, at in zip(torch.split(tokens, chunk), torch.split(there, chunk), strict=True):
+        model(ids, at, ForwardPlan([Run(cache, len(ids))], [], layers=layer + 1))
     kinds = {"keys": (0,), "values": (1,), "both": (0, 1)}[of]
     true = (cache.keys(layer), cache.values(layer))  # (K, T, D) each
     found, first = [], 0

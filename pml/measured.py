@@ -3,6 +3,7 @@
 unseen       those behind the first that did not see all that stands before it
 attended     those of the modules that the prompt's last fresh tokens attend to most
 read         those of modules that the prompt's last token attends to most, token by token
+sought       those of modules that any of its last fresh tokens attends to most
 deviating    those whose keys or values a full prefill would have given most differently
 """
 
@@ -41,10 +42,12 @@ def measured(
     found: frozenset[int] = frozenset()
     if wanted.unseen:
         found |= unseen(plan)
-    if (wanted.attended or wanted.read) and _modules(plan):
+    if (wanted.attended or wanted.read or wanted.sought) and _modules(plan):
         attention, size = Attention.of(model, plan, segments, scratch), model.config.vocab_size
+        last, any_ = attention.weights[-1], attention.weights.amax(dim=0)
         found |= attended(plan, attention, wanted.attended, size) if wanted.attended else set()
-        found |= read(plan, attention, wanted.read, size, start) if wanted.read else set()
+        found |= most(plan, attention.positions, last, wanted.read, size, start)
+        found |= most(plan, attention.positions, any_, wanted.sought, size, start)
     if wanted.deviating:
         share, of = wanted.deviating, wanted.deviation
         found |= deviating(model, plan, segments, share, start, of)
@@ -115,19 +118,26 @@ def attended(
     return frozenset(taken)
 
 
-def read(
-    plan: PromptPlan, attention: Attention, share: float, vocab_size: int, start: int = 0
+def most(
+    plan: PromptPlan,
+    positions: Tensor,
+    mass: Tensor,
+    share: float,
+    vocab_size: int,
+    start: int = 0,
 ) -> frozenset[int]:
-    """The positions from `start` on of those tokens of imported modules that the prompt's last
-    token attends to most: `share` of all cached tokens. It is about to answer, and looks at what
-    the answer is made of; tokens before it look at much else."""
+    """Of `positions` (S,), those from `start` on of imported modules' tokens that get the most of
+    the attention `mass` (S,): `share` of all cached tokens.
+
+    The prompt's last token is about to answer, and looks at what the answer is made of; those
+    before it look at what the question names.
+    """
     spans = [span for found in _modules(plan).values() for span in found]
-    inside = torch.isin(attention.positions, torch.tensor(_positions(spans, vocab_size)))
-    inside &= attention.positions >= start
-    mass, positions = attention.weights[-1, inside], attention.positions[inside]
+    inside = torch.isin(positions, torch.tensor(_positions(spans, vocab_size)))
+    inside &= positions >= start
     count = round(share * len(_positions(plan.reused, vocab_size)))
-    most = mass.argsort(descending=True, stable=True)[:count]
-    return frozenset(positions[most].tolist())
+    order = mass[inside].argsort(descending=True, stable=True)[:count]
+    return frozenset(positions[inside][order].tolist())
 
 
 def _modules(plan: PromptPlan) -> dict[str, list[PlanSpan]]:

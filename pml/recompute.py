@@ -14,6 +14,7 @@ recomputed token stays as a ghost, for the tokens that were encoded seeing it.
                         up about this share of all cached tokens; at least one
     read                the share of all cached tokens, those of modules that the prompt's last
                         token attends to most
+    sought              the same of what any of the prompt's last fresh tokens attends to
     unseen              all cached tokens but the first ones, which saw all that stands before them:
                         the answer is that of full prefill
 
@@ -44,13 +45,14 @@ class Recompute:
     deviation: Deviation = "values"
     attended: float = 0.0
     read: float = 0.0
+    sought: float = 0.0
     unseen: bool = False
 
     def __post_init__(self) -> None:
         for name in ("first", "after_parameters"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected 0 or more tokens")
-        for name in ("deviating", "attended", "read"):
+        for name in ("deviating", "attended", "read", "sought"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected a share from 0 to 1")
         if self.deviation not in get_args(Deviation):
@@ -60,7 +62,7 @@ class Recompute:
     @property
     def is_measured(self) -> bool:
         """Whether it takes the states to know which tokens: see `pml/measured.py`."""
-        return bool(self.deviating or self.attended or self.read or self.unseen)
+        return bool(self.deviating or self.attended or self.read or self.sought or self.unseen)
 
 
 NOTHING = Recompute()

@@ -120,9 +120,10 @@ class SelfAttention(nn.Module):
             raw[tokens, self.heads :] = numbers[layer]
         return raw
 
-    def forward(self, x: Tensor, layer: int, facts: Facts) -> Tensor:
-        T = x.shape[0]
-        H, K, D = self.heads, self.kv_heads, self.head_dim
+    def take_in(self, x: Tensor, layer: int, facts: Facts) -> Tensor:
+        """Write the keys and values of `x` (T, C) where they go; the queries that are wanted of
+        them, turned (T + X, H, D): see `Facts.turned`."""
+        H, K = self.heads, self.kv_heads
         raw = self.states(x, layer, facts.given)
         qk, v = raw[:, : H + K], raw[:, H + K :]
         if facts.rotation is not None:
@@ -133,6 +134,10 @@ class SelfAttention(nn.Module):
             q = torch.cat((q, apply_rope(raw[tokens, :H], *rotation)))
         self._write(k, layer, facts.new_keys)
         self._write(v, layer, facts.new_values)
+        return q
+
+    def forward(self, x: Tensor, layer: int, facts: Facts) -> Tensor:
+        q = self.take_in(x, layer, facts)
         if facts.sight is None:
             texts = torch.split(q, [run.num_tokens for run in facts.runs])
             pairs = zip(texts, facts.runs, strict=True)
@@ -142,7 +147,7 @@ class SelfAttention(nn.Module):
                 facts.weights.extend(weights for _, weights in read)
         else:
             out = attend(q, layer, facts.sight, self.scale)
-        projected: Tensor = self.output(out.reshape(T, H * D))
+        projected: Tensor = self.output(out.flatten(1))
         return projected
 
     def _write(self, new: Tensor, layer: int, places: Sequence[Sequence[Tensor]]) -> None:

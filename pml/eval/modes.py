@@ -12,6 +12,7 @@ values-30       `fast`, and the 30 % of tokens whose values deviate most; so key
 after-8         `slots`, and the first 8 tokens behind each argument computed again
 attended-40     `fast`, and the documents most attended to, about 40 % of all cached tokens
 read-30         `fast`, and the 30 % of tokens that the prompt's last token attends to most
+sought-30       the same of what any of its last 32 tokens attends to
 cooler-90       `fast`, with all cached keys at 90 % of their length (APE's temperature)
 
 Levers are joined by a plus, and with `fixed`: `fixed+values-30`.
@@ -50,7 +51,7 @@ PLAIN = (
     Mode("scaffold", scaffolded=True),
     *(Mode(name, recompute) for name, recompute in QUALITIES.items()),
 )
-LEVERS = ("first", "values", "keys", "both", "after", "attended", "read", "cooler")
+LEVERS = ("first", "values", "keys", "both", "after", "attended", "read", "sought", "cooler")
 
 
 def mode(name: str) -> Mode:
@@ -84,5 +85,7 @@ def _with(mode: Mode, lever: str, number: int) -> Mode:
         return replace(mode, recompute=replace(again, attended=share))
     if lever == "read":
         return replace(mode, recompute=replace(again, read=share))
+    if lever == "sought":
+        return replace(mode, recompute=replace(again, sought=share))
     kind = cast(Deviation, lever)
     return replace(mode, recompute=replace(again, deviating=share, deviation=kind))

@@ -113,17 +113,21 @@ def test_every_dial_is_what_the_oracle_says(model: LoadedModel, recompute: Recom
         torch.testing.assert_close(prefilled.logits, expected, rtol=1e-9, atol=1e-9)
 
 
-def test_read_takes_the_tokens_that_the_last_token_attends_to_most(model: LoadedModel) -> None:
+@pytest.mark.parametrize("selector, rows", [("read", 1), ("sought", LAST)])
+def test_the_tokens_that_the_last_token_or_any_of_the_last_attends_to_most(
+    model: LoadedModel, selector: str, rows: int
+) -> None:
     """Held against the weights of one plain forward under the prompt's mask."""
     plan = cache_of(model).plan(PROMPT)
-    mass = weights_of(model, plan)[:, :, -1].mean(dim=(0, 1))
+    asked = min(rows, plan.num_fresh)
+    mass = weights_of(model, plan)[:, :, -asked:].mean(dim=(0, 1)).amax(dim=0)
     inside = [
         span.kind == "cached" and span.path != "/" for span in plan.spans for _ in span.tokens
     ]
     best = mass.masked_fill(~torch.tensor(inside), -1).argsort(descending=True)
     positions = torch.tensor(plan.positions())
     expected = set(positions[best[: round(0.2 * plan.num_cached)]].tolist())
-    again = cache_of(model, recompute=Recompute(read=0.2)).plan(PROMPT)
+    again = cache_of(model, recompute=Recompute(**{selector: 0.2})).plan(PROMPT)
     found = {node.start + at for node, offsets in again.recomputed.items() for at in offsets}
     assert found == expected and len(found) > 5
 
