@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 
 from minillm.answer import Answer, Delta, check_max_tokens
@@ -25,10 +26,20 @@ from pml.store import StoreFull
 class PromptCache(Library):
     """Answers prompts over schemas, reusing the stored states of the modules they import.
 
-    The options are those of `Library`. Not safe for use by several threads at a time.
+    The options are those of `Library`. Several threads may not use it at a time, see `Service`:
+    raises `RuntimeError` where one prefills or decodes while another does.
     """
 
     _latest: Prefilled | None = None
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        if not self._in_use.acquire(blocking=False):
+            raise RuntimeError("another thread is using this PromptCache: take pml.Service")
+        try:
+            yield
+        finally:
+            self._in_use.release()
 
     @cached_property
     def _buffer(self) -> KVCache:
@@ -44,6 +55,10 @@ class PromptCache(Library):
         self, prompt: PromptSource | PromptPlan, *, progress: Progress | None = None
     ) -> Prefilled:
         """Bring the prompt's modules together and compute its fresh tokens."""
+        with self._alone():
+            return self._prefill(prompt, progress)
+
+    def _prefill(self, prompt: PromptSource | PromptPlan, progress: Progress | None) -> Prefilled:
         try:
             prepared = finish(self.prepare(prompt), progress)
         except StoreFull:  # of states that the prompt before needed, and the buffer still holds
@@ -155,7 +170,9 @@ class PromptCache(Library):
             self._buffer.truncate(prefilled.usage.prompt_tokens)
         # Asked before each step, which would otherwise write into another answer's buffer.
         while self._latest is prefilled:
-            if (delta := next(deltas, None)) is None:
+            with self._alone():
+                delta = next(deltas, None)
+            if delta is None:
                 return
             yield delta
         raise RuntimeError("another prompt was started before this answer was finished")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -90,6 +91,7 @@ class Library:
         self._recompute = recompute_of(quality) if recompute is None else recompute
         self._learned: set[str] = set()
         self._changes: dict[str, Changes] = {}
+        self._in_use = threading.Lock()
 
     def __repr__(self) -> str:
         known = listed(self.schemas, "and") or "none yet"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from tiny_model import write_checkpoint
 
 from minillm import LoadedModel, load
@@ -46,6 +48,16 @@ def test_a_stale_stream_is_refused_and_leaves_the_newer_answer_alone(cache: Prom
         next(stale)
     tokens += [delta.token for delta in newer if delta.token is not None]
     assert tuple(tokens) == alone
+
+
+def test_two_threads_at_a_time_are_refused(cache: PromptCache) -> None:
+    refused = list[BaseException | None]()
+    with ThreadPoolExecutor(1) as other:
+        found = cache.prefill(
+            ONE, progress=lambda *_: refused.append(other.submit(cache.prefill, OTHER).exception())
+        )
+    assert refused and all("another thread is using" in str(one) for one in refused)
+    assert torch.equal(found.logits, cache.prefill(ONE).logits)
 
 
 def test_documents_come_from_files_and_as_bytes(cache: PromptCache, tmp_path: Path) -> None:
