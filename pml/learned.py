@@ -51,6 +51,15 @@ def content(nodes: Sequence[Node], texts: Sequence[Fresh]) -> list[Piece]:
     return sorted(pieces, key=lambda piece: piece.start)
 
 
+def unseen(pieces: Sequence[Piece]) -> list[Node]:
+    """The nodes among `pieces` from the first piece on whose state is not that of one pass over all
+    of them: one that was encoded otherwise, or is new text. What comes behind has not seen it."""
+    for index, (piece, node) in enumerate(zip(pieces, one_pass(pieces), strict=True)):
+        if not isinstance(piece, Node) or piece.key != node.key:
+            return [piece for piece in pieces[index:] if isinstance(piece, Node)]
+    return []
+
+
 def one_pass(pieces: Sequence[Piece]) -> Iterator[Node]:
     """Each piece as a node that saw all pieces before it."""
     state: State | None = None

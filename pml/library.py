@@ -137,8 +137,8 @@ class Library:
     ) -> PromptPlan:
         """The prompt resolved against its schema: `Planner.plan`, which see.
 
-        `recompute` is taken instead of the library's own. Where it asks for the tokens that
-        deviate most, what the prompt needs is encoded first.
+        `recompute` is taken instead of the library's own. Where it has to be measured, what the
+        prompt needs is encoded first.
         """
         return finish(self._planning(prompt, file, recompute))[0]
 

@@ -1,6 +1,5 @@
 """What only the states can tell of a prompt: which cached tokens to compute afresh.
 
-unseen       those behind the first that did not see all that stands before it
 attended     those of the modules that the prompt's last fresh tokens attend to most
 read         those of modules that the prompt's last token attends to most, token by token
 sought       those of modules that any of its last fresh tokens attends to most
@@ -20,9 +19,8 @@ from minillm.generate import prefill
 from minillm.kv import KVCache, KVSegment
 from minillm.model import ForwardPlan, Run, Transformer
 from pml.assembly import fresh_tokens, placed_segments
-from pml.context import Node, State
+from pml.context import State
 from pml.deviation import deviating
-from pml.learned import content, one_pass
 from pml.plan import PlanSpan, PromptPlan
 from pml.recompute import Recompute
 
@@ -40,8 +38,6 @@ def measured(
 ) -> frozenset[int]:
     """The positions from `start` on that `wanted` selects; `scratch` is written over."""
     found: frozenset[int] = frozenset()
-    if wanted.unseen:
-        found |= unseen(plan)
     if (wanted.attended or wanted.read or wanted.sought) and _modules(plan):
         attention, size = Attention.of(model, plan, segments, scratch), model.config.vocab_size
         last, any_ = attention.weights[-1], attention.weights.amax(dim=0)
@@ -52,22 +48,6 @@ def measured(
         share, of = wanted.deviating, wanted.deviation
         found |= deviating(model, plan, segments, share, start, of)
     return frozenset(position for position in found if position >= start)
-
-
-def unseen(plan: PromptPlan) -> frozenset[int]:
-    """The positions of the cached tokens whose states are not those of one pass over the prompt.
-
-    That pass's states are the prompt's own up to the first piece that was encoded otherwise, or
-    is fresh: what comes behind that has not seen it as it is now.
-    """
-    pieces = content(plan.placed, plan.texts)
-    exact = 0
-    for piece, node in zip(pieces, one_pass(pieces), strict=True):
-        if not isinstance(piece, Node) or piece.key != node.key:
-            break
-        exact += 1
-    nodes = [piece for piece in pieces[exact:] if isinstance(piece, Node)]
-    return frozenset(p for node in nodes for p in range(node.start, node.stop))
 
 
 @dataclass(frozen=True)
@@ -127,7 +107,7 @@ def most(
     start: int = 0,
 ) -> frozenset[int]:
     """Of `positions` (S,), those from `start` on of imported modules' tokens that get the most of
-    the attention `mass` (S,): `share` of all cached tokens.
+    the attention `mass` (S,): `share` of all cached tokens from `start` on.
 
     The prompt's last token is about to answer, and looks at what the answer is made of; those
     before it look at what the question names.
@@ -135,7 +115,7 @@ def most(
     spans = [span for found in _modules(plan).values() for span in found]
     inside = torch.isin(positions, torch.tensor(_positions(spans, vocab_size)))
     inside &= positions >= start
-    count = round(share * len(_positions(plan.reused, vocab_size)))
+    count = round(share * sum(p >= start for p in _positions(plan.reused, vocab_size)))
     order = mass[inside].argsort(descending=True, stable=True)[:count]
     return frozenset(positions[inside][order].tolist())
 

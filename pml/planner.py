@@ -90,9 +90,9 @@ class Planner(Resolver):
     ) -> PromptPlan:
         """The prompt resolved: every token, its position, and what it sees.
 
-        `recompute.deviating` is for the engine, which knows the states; `learned` holds the keys of
-        states that earlier prompts left. Raises `PMLError` for what is wrong with the prompt, or if
-        it outgrows the model's context.
+        What of `recompute` is measured is for the engine, which has the states; `learned` holds
+        the keys of states that earlier prompts left. Raises `PMLError` for what is wrong with the
+        prompt, or if it outgrows the model's context.
         """
         plan = self.resolve(prompt, recompute, learned)
         self.check_length(plan, prompt.at)

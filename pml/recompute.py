@@ -62,7 +62,7 @@ class Recompute:
     @property
     def is_measured(self) -> bool:
         """Whether it takes the states to know which tokens: see `pml/measured.py`."""
-        return bool(self.deviating or self.attended or self.read or self.sought or self.unseen)
+        return bool(self.deviating or self.attended or self.read or self.sought)
 
 
 NOTHING = Recompute()

@@ -16,7 +16,7 @@ from pml.context import Node, State
 from pml.errors import PMLPromptError
 from pml.fixed import place_fixed
 from pml.layout import Layout, last_role, name_of
-from pml.learned import Piece, with_learned
+from pml.learned import Piece, content, unseen, with_learned
 from pml.nodes import ContextName, LayoutName
 from pml.packed import place_packed
 from pml.placement import PROMPT, Fresh, Placement, Standing
@@ -90,6 +90,9 @@ class Resolver:
         header = self.tokenizer.header_ids
         filled = {text.start for text in placement.fresh if text.path != PROMPT}
         recomputed = recomputed_tokens(recompute, placement.standing, nodes, filled, header)
+        if recompute.unseen:
+            late = unseen([*before, *content(placed, texts)])
+            recomputed |= {n: tuple(range(len(n.tokens))) for n in late if n not in before}
         _recompute_last(placed, texts, recomputed)
         named = (self.layout.schema.name, self.positions, self.attention)
         return PromptPlan(*named, tuple(placed), tuple(texts), recomputed)

@@ -7,31 +7,43 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from minillm.checkpoint import LoadedModel
 from pml.eval.items import Item
 from pml.eval.modes import FULL, Mode
 from pml.eval.question import Asker, Result
 from pml.eval.tasks import Task
+from pml.quality import QUALITIES
 
-VERSION = 1
+VERSION = 2
 
 Progress = Callable[[int, int], None]
 """Told how many items are done, and of how many."""
 
 
+def _qualities() -> dict[str, dict[str, Any]]:
+    return {
+        name: {
+            f.name: v for f in fields(recompute) if (v := getattr(recompute, f.name)) != f.default
+        }
+        for name, one in QUALITIES.items()
+    }
+
+
 @dataclass(frozen=True)
 class Settings:
     """What results depend on, timings aside. `model` is its weights' fingerprint, and behind
-    "against" that of its teacher, if it has one."""
+    "against" that of its teacher, if it has one. `qualities` are what they compute again."""
 
     task: str
     model: str
     dtype: str
     documents: int
     left_out: int
+    qualities: dict[str, dict[str, Any]] = field(default_factory=_qualities)
     version: int = VERSION
 
 

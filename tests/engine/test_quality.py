@@ -15,7 +15,8 @@ from pml import PromptCache
 from pml.assembly import placed_segments
 from pml.compare import FullPrefill
 from pml.deviation import compared_layer, deviating
-from pml.measured import LAST, unseen
+from pml.learned import content, unseen
+from pml.measured import LAST
 from pml.plan import PromptPlan
 from pml.quality import QUALITIES
 from pml.recompute import Recompute
@@ -58,6 +59,7 @@ def test_exact_reuses_what_saw_the_whole_prompt_before_it(model: LoadedModel) ->
     fast = cache_of(model).prefill(PROMPT).usage
     scaffolded = cache_of(model, '<scaffold modules="when rome goa"/>', quality="exact")
     assert count <= alone.cached_tokens < fast.cached_tokens
+    assert alone.encoded_tokens == alone.cached_tokens  # and not what is computed again
     assert alone.recomputed_tokens == fast.cached_tokens - alone.cached_tokens
     assert scaffolded.prefill(PROMPT).usage == fast
 
@@ -69,7 +71,8 @@ def test_what_follows_a_filled_parameter_is_not_exact(model: LoadedModel) -> Non
     )
     plan = cache.plan('<prompt schema="s" city="Rome"> How long?</prompt>')
     behind = [span for span in plan.reused if span.start > 0]
-    assert behind and unseen(plan) == {p for s in behind for p in range(s.start, s.stop)}
+    late = unseen(content(plan.placed, plan.texts))
+    assert behind and {node.start for node in late} == {span.start for span in behind}
 
 
 def weights_of(model: LoadedModel, plan: PromptPlan) -> torch.Tensor:
