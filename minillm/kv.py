@@ -40,8 +40,8 @@ class KVCache:
 
     Placed segments come first, then what forwards append; and so on, where `place` adds segments
     behind that. The buffer stays warm from request to request (fresh memory costs ten times as much
-    to write as memory that is already mapped), and `bring` copies only what it does not already
-    hold.
+    to write as memory that is already mapped), and `bring` keeps the beginning that is the same
+    and copies the rest.
     """
 
     def __init__(
@@ -160,7 +160,7 @@ class KVCache:
 
     @torch.inference_mode()
     def bring(self, wanted: Sequence[Placed], room: int = 0) -> int:
-        """Hold exactly `wanted`, in this order, and nothing after it; the tokens copied.
+        """Hold exactly `wanted`, in this order, and nothing after it. Returns how many were copied.
 
         The longest prefix of `wanted` that lies here already is kept. `room` is the number of
         tokens that will be appended: memory for all is taken at once.
@@ -176,7 +176,7 @@ class KVCache:
 
     @torch.inference_mode()
     def place(self, more: Sequence[Placed], room: int = 0) -> int:
-        """Hold `more` behind all that is held; the tokens copied. `room` is as for `bring`."""
+        """Hold `more` behind all that is held. `room` and what it returns are as for `bring`."""
         copied = sum(placed.num_tokens for placed in more)
         self.reserve(copied + room)
         for placed in more:

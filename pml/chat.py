@@ -5,7 +5,8 @@
     other = chat.fork()
     chat.send("<frugal/><user>And for less money?</user>")
 
-Of a turn only its own text is computed; the modules that it imports are copied behind what stands.
+Of a turn its own text is computed, and what a quality other than `fast` adds; the modules that it
+imports are copied behind what stands.
 """
 
 from __future__ import annotations
@@ -60,7 +61,8 @@ class Chat:
 
         `usage` and `plan` of the answer are of what the turn added, and of the chat up to it. All
         ids that were generated stay in the chat, those of a stop string too. Raises `PMLError` for
-        what is wrong with the turn, and `Cancelled`, asked at each token and layer of a prefill.
+        what is wrong with the turn, and `Cancelled`: `cancelled` is asked at each
+        token and at each layer of a prefill.
         """
         started = time.perf_counter()
         opened, deltas = self._begin(turn, max_tokens, sampling, stop, cancelled)

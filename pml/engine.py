@@ -110,7 +110,7 @@ class PromptCache(Library):
         return completed(prefilled, deltas, started)
 
     def chat(self, schema: str) -> Chat:
-        """A chat over a schema of the layout `packed`. Raises `PMLError` for another."""
+        """A chat over a schema, packed if nobody said how. Raises `PMLError` for `fixed`."""
         return Chat(self, schema)
 
     def batch(

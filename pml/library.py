@@ -48,9 +48,9 @@ class Library:
     which anonymous text behind an imported module is computed afresh. `quality` is `fast`,
     `balanced` or `exact` (`pml/quality.py`); `recompute` says instead what to compute again.
     `store` is where states are kept, or a folder for them: what it holds already need not be
-    encoded. No other `namespace` finds what this one has stored, but schemas that are added as
-    shared. Raises `LoadError` for a model whose states are of no use in another prompt, and
-    `ValueError` for an option that there is not.
+    encoded. Except for schemas that are added as shared, no other `namespace` finds what
+    this one has stored. Raises `LoadError` for a model whose states are of no use in another
+    prompt, and `ValueError` for an option that there is not.
     """
 
     def __init__(

@@ -26,9 +26,7 @@ Progress = Callable[[int, int], None]
 
 def _qualities() -> dict[str, dict[str, Any]]:
     return {
-        name: {
-            f.name: v for f in fields(recompute) if (v := getattr(recompute, f.name)) != f.default
-        }
+        name: {f.name: v for f in fields(one) if (v := getattr(one, f.name)) != f.default}
         for name, one in QUALITIES.items()
     }
 
