@@ -27,9 +27,11 @@ ADAPTED, HEADED = "weights/smollm2-135m-adapted", "weights/smollm2-135m-headed"
 TINY, FALCON = "weights/tiny-llama", "weights/tiny-falcon"
 MPT, FALCON_ALIBI = "weights/tiny-mpt", "weights/tiny-falcon-alibi"
 QUALITIES = "full,fast,balanced,exact"
+READ = "full,fast,read-25+values-20,exact"
+LONG = "full,fast,sought-5,sought-10,balanced,exact"
 PLAIN = "full,fast,isolated,scaffold,balanced,exact"
 LEVERS = "full,fast,isolated,fixed,joint,scaffold,balanced,exact,first-16,slots,after-8,attended-40"
-MORE = f"{LEVERS},both-30,attended-60,attended-20+values-15,fixed+values-30"
+MORE = f"{LEVERS},values-30,read-30,sought-30,attended-60,attended-20+values-15,fixed+values-30"
 
 Run = tuple[str, ...]
 
@@ -44,18 +46,18 @@ def gaps(model: str) -> Run:
 
 
 RUNS: dict[str, Run] = {
-    "records": asked("records", 110, modes=MORE),
-    "adapted": asked("records", 110, "--teacher", SMOLLM2, model=ADAPTED),
-    "adapted-nq": asked("nq", 50, "--teacher", SMOLLM2, model=ADAPTED),
-    "headed": asked("records", 110, "--teacher", SMOLLM2, model=HEADED),
+    "records": asked("records", 200, modes=MORE),
+    "adapted": asked("records", 110, "--teacher", SMOLLM2, modes=READ, model=ADAPTED),
+    "adapted-nq": asked("nq", 50, "--teacher", SMOLLM2, modes=READ, model=ADAPTED),
+    "headed": asked("records", 200, "--teacher", SMOLLM2, model=HEADED),
     "headed-nq": asked("nq", 50, "--teacher", SMOLLM2, model=HEADED),
-    "nq-qualities": asked("nq", 100),
+    "nq-qualities": asked("nq", 200),
     "nq": asked("nq", 40, modes=LEVERS),
-    "xquad": asked("xquad", 100, "--documents", "3"),
+    "xquad": asked("xquad", 200, "--documents", "3"),
     "hotpot": asked("hotpot", 97),
     "kv": asked("kv", 40, "--documents", "5"),
-    "qmsum": asked("qmsum", 16),
-    "banking77": asked("banking77", 100),
+    "qmsum": asked("qmsum", 76, modes=LONG),
+    "banking77": asked("banking77", 200),
     "tiny-facts": asked("tiny-facts", 300, modes=LEVERS, model=TINY),
     "tiny-falcon": asked("tiny-facts", 300, modes=LEVERS, model=FALCON),
     "tiny-mpt": asked("tiny-facts", 300, modes=LEVERS, model=MPT),
