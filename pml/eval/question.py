@@ -25,7 +25,7 @@ from pml.eval.modes import FULL, Mode
 from pml.eval.score import best
 from pml.eval.tasks import Task
 from pml.library import Library
-from pml.recompute import NOTHING
+from pml.recompute import Recompute
 from pml.reference import full_prefill
 from pml.steps import finish
 from pml.store import ModuleStore
@@ -123,7 +123,7 @@ class Asker:
         slots = self.model.tokenizer.encode if mode.slots else None
         library.add_schema(self.task.form.schema(item, scaffolded=mode.scaffolded, slots=slots))
         prompt = self.task.form.prompt(item, slots=mode.slots)
-        library.encode(library.plan(prompt, recompute=NOTHING))
+        library.encode(library.plan(prompt, recompute=Recompute(unseen=mode.recompute.unseen)))
         buffer.clear()
         started = time.perf_counter()
         prepared = finish(library.prepare(prompt))
