@@ -1,9 +1,10 @@
 """The dial between the time to the first token and the answer of full prefill.
 
     fast        nothing is computed again: modules that need one another cannot see one another
-    balanced    computed again, seeing all that the prompt holds: the 20 % of the cached tokens that
-                its last token attends to most, the 20 % that any of its last 32 does, and the 20 %
-                whose values deviate most from full prefill's (CacheBlend)
+    balanced    computed again, seeing all that the prompt holds: of the imported modules' tokens
+                the 20 % (of all that is cached) that its last token attends to most and the 20 %
+                that any of its last 32 fresh ones does; and the 20 % whose values deviate most
+                from full prefill's (CacheBlend)
     exact       all is computed again but what saw the whole prompt before it: the answer of full
                 prefill (at the prompt's positions: take `packed`, where a prompt has no gaps)
 
